@@ -1,0 +1,127 @@
+/* container.h: one interface to every file that nested state is found in.
+ *
+ * A reader (blob, snapshot, QEMU stream, ...) implements struct container_ops
+ * and lists itself in container.c; everything above (inspect, convert, scan,
+ * resume) sees only this.  Nothing here interprets a VMCS field.
+ */
+#ifndef NSTATE_CONVERT_CONTAINER_H
+#define NSTATE_CONVERT_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "layouts/error.h"
+#include "layouts/snapshot.h"
+
+struct container;
+
+/* An input file, whatever its wrapping.  Peels gzip, xz, zstd, bzip2, lz4 and
+ * lzop by content; a pipe is spooled.  See source.h. */
+struct source;
+
+/* One vCPU's nested state: struct kvm_nested_state and what follows it.
+ * data is a private copy; size may exceed or fall short of the header's own
+ * size field. */
+struct container_state {
+	int vcpu;            /* -1: the file does not say */
+	uint8_t *data;
+	uint32_t size;
+	uint64_t file_offset;/* of data in the (unwrapped) input; ~0: scattered
+	                      * or re-encoded */
+	bool bare_page;      /* data is one vmcs12 page without a header */
+};
+
+/* A run of guest RAM as the walk meets it.  data stays valid only during the
+ * call.  file_offset ~0: not stored plainly (zero page, compressed). */
+struct container_run {
+	uint64_t gpa;
+	const uint8_t *data;
+	uint64_t size;         /* a multiple of 4096 */
+	uint64_t file_offset;
+};
+/* Return 0 to go on, anything else to stop the walk with that value. */
+typedef int container_run_fn(void *arg, const struct container_run *run);
+
+/* New content for one 4 KiB page of guest RAM, or for a nested state. */
+struct container_patch {
+	enum { PATCH_STATE, PATCH_RAM } kind;
+	uint32_t state;        /* PATCH_STATE: index of the container_state */
+	uint64_t gpa;          /* PATCH_RAM */
+	const uint8_t *data;   /* size of the state, or 4096 */
+};
+
+struct container_ops {
+	const char *kind;      /* "raw nested state", "QEMU migration stream" */
+	/* 0 to 100: how sure that head is of this kind. */
+	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);
+	enum nst_status (*open)(struct container *c, struct nst_error *e);
+	/* Visits guest RAM in any order, final content only; NULL: no RAM. */
+	int (*walk)(struct container *c, container_run_fn *fn, void *arg,
+		    struct nst_error *e);
+	/* Fills what the container has of s: registers, MSRs, ...; NULL: no
+	 * registers.  RAM is added by the caller through walk, unless the
+	 * reader maps it itself here. */
+	enum nst_status (*load)(struct container *c, struct snapshot *s,
+				struct nst_error *e);
+	/* Writes the whole container with the patches to out_fd (a new empty
+	 * file).  NULL: the generic clone-and-patch by file offsets serves. */
+	enum nst_status (*rewrite)(struct container *c, int out_fd,
+				   const struct container_patch *p, size_t n,
+				   struct nst_error *e);
+	void (*close)(struct container *c);
+};
+
+/* How one vCPU stands, where the container says so cheaply (for inspect):
+ * which of its registers are known.  Filled by open. */
+struct container_vcpu {
+	bool has_regs;
+	uint64_t rip, rsp, cr0, cr3, cr4, efer;
+};
+
+struct container {
+	const struct container_ops *ops;
+	struct source *src;
+	char *path;
+	char note[256];        /* a line about this file: machine type, domain
+	                        * name, CPU model; may be empty */
+	struct container_state *states;
+	uint32_t nstates;
+	struct container_vcpu *vcpus;
+	uint32_t nvcpus;
+	bool has_ram;
+	uint64_t ram_bytes;
+	void *priv;
+};
+
+struct container_options {
+	const char *kind;      /* force this kind, or NULL */
+	const char *snapshot;  /* qcow2: which one */
+	uint64_t base;         /* raw RAM: GPA of its first byte */
+	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
+};
+
+enum nst_status container_open(const char *path,
+			       const struct container_options *o,
+			       struct container **out, struct nst_error *e);
+void container_close(struct container *c);
+
+/* Adds a state (data is copied); for readers. */
+struct container_state *container_add_state(struct container *c, int vcpu,
+					    const void *data, uint32_t size,
+					    uint64_t file_offset);
+
+int container_walk(struct container *c, container_run_fn *fn, void *arg,
+		   struct nst_error *e);
+
+/* Writes the container with patches to path: temporary file beside it,
+ * fsync, rename; never the input itself.  force: replace an existing file. */
+enum nst_status container_write(struct container *c, const char *path,
+				bool force, const struct container_patch *p,
+				size_t n, struct nst_error *e);
+
+/* Everything the file holds, RAM included, as a snapshot. */
+enum nst_status container_load(struct container *c, struct snapshot **out,
+			       struct nst_error *e);
+
+#endif

@@ -1,0 +1,31 @@
+/* source.h: an input file as bytes, whatever it is wrapped in.
+ *
+ * Peels gzip, xz, zstd, bzip2, lz4 and lzop by content (twice at most), spools
+ * pipes, and gives random access.  Plain files are mapped; wrapped ones are
+ * decoded as a stream on demand, or spooled to an unlinked temporary file where
+ * a reader needs to seek.
+ */
+#ifndef NSTATE_CONVERT_SOURCE_H
+#define NSTATE_CONVERT_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layouts/error.h"
+
+struct source;
+
+enum nst_status source_open(const char *path, struct source **out,
+			    struct nst_error *e); /* "-": standard input */
+void source_close(struct source *s);
+
+uint64_t source_size(const struct source *s);     /* unwrapped */
+bool source_is_plain(const struct source *s);     /* not wrapped, seekable */
+const char *source_wrapping(const struct source *s); /* "gzip" or NULL */
+
+/* Pointer to [off, off+len), or NULL where that is beyond the end.  Valid
+ * until source_close. */
+const uint8_t *source_at(struct source *s, uint64_t off, size_t len);
+
+#endif

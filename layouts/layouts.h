@@ -1,0 +1,55 @@
+/* layouts.h: where the VMCS fields stand in a vmcs12 page.
+ *
+ * A layout gives each VMCS field, by encoding, its byte offset.  All reading
+ * and writing of vmcs12 pages by field goes through layout_get/layout_set.
+ */
+#ifndef NSTATE_LAYOUTS_LAYOUTS_H
+#define NSTATE_LAYOUTS_LAYOUTS_H
+
+#include <string.h>
+
+#include "layouts/vmcs.h"
+
+/* Bytes that stand at the same place in every layout. */
+enum { VMCS12_OFF_REVISION = 0, VMCS12_OFF_ABORT = 4, VMCS12_OFF_LAUNCH = 8 };
+#define VMCS12_SHADOW_BIT 0x80000000u
+
+struct layout {
+	char id[32];         /* "v4.14" */
+	char kernels[64];    /* "4.14 to 4.17" */
+	uint16_t size;       /* sizeof(struct vmcs12): 998, ... */
+	bool preserves_v40;  /* every v4.0 field at its v4.0 offset */
+	bool emits_blob;     /* its kernels have KVM_GET_NESTED_STATE */
+	uint16_t offset[VMCS_FIELD_COUNT]; /* 0: the layout lacks the field */
+};
+
+unsigned layout_count(void);
+const struct layout *layout_at(unsigned i);           /* oldest first */
+const struct layout *layout_by_name(const char *id);  /* or NULL */
+/* The layout of a mainline kernel release ("5.10", "4.17.3"), or NULL. */
+const struct layout *layout_of_kernel(const char *release);
+/* The newest v4.0-preserving layout ("v6.18"). */
+const struct layout *layout_newest(void);
+
+static inline bool layout_has(const struct layout *l, int idx)
+{
+	return l->offset[idx] != 0;
+}
+
+static inline uint64_t layout_get(const struct layout *l, const void *page,
+				  int idx)
+{
+	uint64_t v = 0;
+	memcpy(&v, (const uint8_t *)page + l->offset[idx],
+	       vmcs_bytes(vmcs_fields[idx].encoding));
+	return v;
+}
+
+static inline void layout_set(const struct layout *l, void *page, int idx,
+			      uint64_t value)
+{
+	memcpy((uint8_t *)page + l->offset[idx], &value,
+	       vmcs_bytes(vmcs_fields[idx].encoding));
+}
+
+#endif

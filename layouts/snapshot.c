@@ -1,0 +1,81 @@
+/* snapshot.c: makes and frees struct snapshot, and finds things in one. */
+#include "layouts/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct snapshot *snapshot_new(uint32_t nvcpus)
+{
+	struct snapshot *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->vcpu = calloc(nvcpus ? nvcpus : 1, sizeof *s->vcpu);
+	if (!s->vcpu) {
+		free(s);
+		return NULL;
+	}
+	s->nvcpus = nvcpus;
+	return s;
+}
+
+void snapshot_free(struct snapshot *s)
+{
+	if (!s)
+		return;
+	for (uint32_t i = 0; i < s->nvcpus; i++) {
+		free(s->vcpu[i].msrs);
+		free(s->vcpu[i].xsave);
+		free(s->vcpu[i].cpuid);
+		free(s->vcpu[i].nested);
+	}
+	for (uint32_t i = 0; i < s->nextra; i++)
+		free(s->extra[i].data);
+	if (s->release)
+		s->release(s);
+	free(s->extra);
+	free(s->origin);
+	free(s->ram);
+	free(s->vcpu);
+	free(s);
+}
+
+struct kvm_msr_entry *snapshot_msr(const struct snapshot_vcpu *v,
+				   uint32_t index)
+{
+	for (uint32_t i = 0; i < v->nmsrs; i++)
+		if (v->msrs[i].index == index)
+			return &v->msrs[i];
+	return NULL;
+}
+
+bool snapshot_origin(const struct snapshot *s, const char *key, char *buf,
+		     size_t len)
+{
+	size_t klen = strlen(key);
+
+	for (const char *p = s->origin; p && *p; p = strchr(p, '\n')) {
+		while (*p == '\n')
+			p++;
+		if (strncmp(p, key, klen) || p[klen] != '=')
+			continue;
+		size_t n = strcspn(p + klen + 1, "\n");
+		if (n >= len)
+			n = len - 1;
+		memcpy(buf, p + klen + 1, n);
+		buf[n] = 0;
+		return true;
+	}
+	return false;
+}
+
+uint8_t *snapshot_ram_at(const struct snapshot *s, uint64_t gpa, uint64_t len)
+{
+	for (uint32_t i = 0; i < s->nram; i++) {
+		const struct snapshot_ram *r = &s->ram[i];
+		if (gpa >= r->gpa && gpa - r->gpa < r->size &&
+		    len <= r->size - (gpa - r->gpa))
+			return r->host + (gpa - r->gpa);
+	}
+	return NULL;
+}
