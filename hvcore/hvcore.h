@@ -1,0 +1,118 @@
+/* hvcore.h: the embedded x86-64 + VMX machine, as a library.
+ *
+ * Shaped like KVM's ioctls: make a VM, give it RAM and vCPUs, set their state
+ * in KVM's own structs, run until a stop reason, read the state back.  The
+ * core does no I/O of its own: what the guest sends to a device that the host
+ * must see (console bytes, the debug-exit port) arrives through struct hv_ops.
+ * A VM and its vCPUs belong to one thread.  Deterministic: time is counted in
+ * retired instructions.
+ */
+#ifndef NSTATE_HVCORE_HVCORE_H
+#define NSTATE_HVCORE_HVCORE_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layouts/error.h"
+#include "layouts/snapshot.h"
+
+struct vm;
+struct vcpu;
+
+/* Why hv_run returned. */
+enum hv_stop_reason {
+	HV_STOP_INSNS,      /* the instruction limit was reached */
+	HV_STOP_EXITS,      /* the VM-exit limit was reached */
+	HV_STOP_REQUEST,    /* a callback or hv_request_stop asked for it */
+	HV_STOP_IDLE,       /* every vCPU is halted and nothing is pending */
+	HV_STOP_SHUTDOWN,   /* triple fault, or VMX abort */
+	HV_STOP_DEBUG_EXIT, /* the guest wrote the debug-exit port: code */
+	HV_STOP_UNKNOWN,    /* an instruction the core does not know: text */
+	HV_STOP_UNSUPPORTED,/* something else the core cannot do: text */
+};
+
+struct hv_stop {
+	enum hv_stop_reason reason;
+	unsigned vcpu;      /* that stopped */
+	int level;          /* 1: root mode, 2: non-root */
+	uint64_t rip;       /* linear address of the next instruction */
+	uint64_t code;      /* DEBUG_EXIT: value written; REQUEST: callback's */
+	char text[256];     /* for people */
+};
+
+/* What the guest does that the host may want to see.  Every pointer may be
+ * NULL.  A callback may call hv_request_stop; the stop happens right after the
+ * current instruction retires. */
+struct hv_ops {
+	void (*console)(void *arg, uint8_t byte);
+	/* Any OUT (write) or IN (after the value is known), at any level. */
+	void (*io)(void *arg, unsigned vcpu, bool write, uint16_t port,
+		   unsigned size, uint64_t value);
+	/* A VM exit was taken (to L1): its vmcs12 is readable. */
+	void (*vmexit)(void *arg, unsigned vcpu, uint32_t reason,
+		       uint64_t qualification);
+	void (*vmentry)(void *arg, unsigned vcpu);
+	/* L0 (a built-in L1) handles L2's exits instead of L1's code: return
+	 * true when handled and L2 is to go on. See vmx/. */
+	bool (*l1)(void *arg, struct vcpu *c, uint32_t reason,
+		   uint64_t qualification);
+	/* Before each instruction, where hv_set_trace turned it on. */
+	void (*insn)(void *arg, struct vcpu *c, uint64_t rip,
+		     const uint8_t *bytes, unsigned len);
+	void *arg;
+};
+
+struct hv_limits {
+	uint64_t insns; /* stop at this many retired in all; ~0: none */
+	uint64_t exits; /* stop at this many VM exits in all; ~0: none */
+};
+
+struct hv_stats {
+	uint64_t insns[3];         /* retired at level 1, 2 (index 0 unused) */
+	uint64_t exits[128];       /* to L1, by basic reason */
+	uint64_t entries, entry_failures;
+	uint64_t vmread_shadowed, vmwrite_shadowed;
+	uint64_t pml_entries, pml_fulls, eptp_switches, injected;
+};
+
+/* cpu_model: a name of hv_cpu_models, or NULL for "as in the snapshot". */
+struct vm *hv_vm_new(const struct hv_ops *ops);
+void hv_vm_free(struct vm *vm);
+
+/* RAM at gpa; host memory stays the caller's.  Page-aligned; up to 4096 slots. */
+enum nst_status hv_map_ram(struct vm *vm, uint64_t gpa, uint64_t size,
+			   void *host, struct nst_error *e);
+
+struct vcpu *hv_vcpu_new(struct vm *vm);
+struct vcpu *hv_vcpu(struct vm *vm, unsigned i);
+unsigned hv_nvcpus(const struct vm *vm);
+
+/* Sets a vCPU's whole state from v (registers, MSRs, XSAVE, LAPIC, events,
+ * CPUID, nested state last), in KVM's restore order; and back.  What v lacks
+ * stays as at reset. */
+enum nst_status hv_vcpu_load(struct vcpu *c, const struct snapshot_vcpu *v,
+			     struct nst_error *e);
+enum nst_status hv_vcpu_save(struct vcpu *c, struct snapshot_vcpu *v,
+			     struct nst_error *e);
+/* VM-level state: irqchips, PIT, clock, and the core's own NSTATE notes. */
+enum nst_status hv_vm_load(struct vm *vm, const struct snapshot *s,
+			   struct nst_error *e);
+enum nst_status hv_vm_save(struct vm *vm, struct snapshot *s,
+			   struct nst_error *e);
+
+/* A named CPU model: CPUID table and capability MSRs. */
+extern const char *const hv_cpu_models[]; /* NULL-terminated */
+enum nst_status hv_vcpu_set_model(struct vcpu *c, const char *name,
+				  struct nst_error *e);
+/* "sdm", "5.10", "6.1", "7.2": how the L0 differs from the bare SDM. */
+enum nst_status hv_set_l0(struct vm *vm, const char *name,
+			  struct nst_error *e);
+
+void hv_run(struct vm *vm, const struct hv_limits *limits,
+	    struct hv_stop *stop);
+void hv_request_stop(struct vm *vm, uint64_t code);
+const struct hv_stats *hv_stats(const struct vm *vm);
+
+#endif
