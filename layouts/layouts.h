@@ -24,12 +24,19 @@ struct layout {
 };
 
 unsigned layout_count(void);
-const struct layout *layout_at(unsigned i);           /* oldest first */
+/* Mainline oldest first, then vendors'; NULL from layout_count() on. */
+const struct layout *layout_at(unsigned i);
 const struct layout *layout_by_name(const char *id);  /* or NULL */
-/* The layout of a mainline kernel release ("5.10", "4.17.3"), or NULL. */
+/* The layout of a kernel release: mainline ("5.10", "4.17.3", "6.1.0-47-amd64")
+ * or RHEL ("3.10.0-514.el7.x86_64").  NULL where nobody has read that kernel. */
 const struct layout *layout_of_kernel(const char *release);
 /* The newest v4.0-preserving layout ("v6.18"). */
 const struct layout *layout_newest(void);
+
+/* Do both place the same fields at the same bytes? */
+bool layout_same_offsets(const struct layout *a, const struct layout *b);
+/* The built-in layout that places all as l does, or NULL. */
+const struct layout *layout_equal_builtin(const struct layout *l);
 
 static inline bool layout_has(const struct layout *l, int idx)
 {
