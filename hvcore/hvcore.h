@@ -61,6 +61,8 @@ struct hv_ops {
 	/* Before each instruction, where hv_set_trace turned it on. */
 	void (*insn)(void *arg, struct vcpu *c, uint64_t rip,
 		     const uint8_t *bytes, unsigned len);
+	/* A write to a page that hv_watch_page named. */
+	void (*write)(void *arg, unsigned vcpu, uint64_t gpa, unsigned len);
 	void *arg;
 };
 
@@ -113,6 +115,24 @@ enum nst_status hv_set_l0(struct vm *vm, const char *name,
 void hv_run(struct vm *vm, const struct hv_limits *limits,
 	    struct hv_stop *stop);
 void hv_request_stop(struct vm *vm, uint64_t code);
+/* The same from ops.insn: before the instruction that it was told of. */
+void hv_request_stop_before(struct vm *vm);
 const struct hv_stats *hv_stats(const struct vm *vm);
+
+/* -- for debuggers --------------------------------------------------------- */
+/* Calls ops.insn before every instruction (slow: blocks of one). */
+void hv_set_trace(struct vm *vm, bool on);
+/* Calls ops.write after each write to the page of gpa. */
+void hv_watch_page(struct vm *vm, uint64_t gpa);
+/* 1 in root mode, 2 in non-root. */
+int hv_level(const struct vcpu *c);
+uint64_t hv_linear_rip(const struct vcpu *c);
+/* Linear to L1-physical by the current tables, without effects. */
+bool hv_translate(struct vcpu *c, uint64_t lin, uint64_t *gpa);
+/* General registers, RIP and RFLAGS only. */
+enum nst_status hv_vcpu_set_regs(struct vcpu *c, const struct kvm_regs *r,
+				 struct nst_error *e);
+/* Tells the core that the host changed a byte of RAM that holds code. */
+void hv_ram_changed(struct vm *vm, uint64_t gpa, unsigned len);
 
 #endif
