@@ -1,9 +1,8 @@
 /* source.h: an input file as bytes, whatever it is wrapped in.
  *
  * Peels gzip, xz, zstd, bzip2, lz4 and lzop by content (twice at most), spools
- * pipes, and gives random access.  Plain files are mapped; wrapped ones are
- * decoded as a stream on demand, or spooled to an unlinked temporary file where
- * a reader needs to seek.
+ * pipes, and gives random access.  Plain files are mapped; wrapped ones and
+ * pipes are decoded to an unlinked temporary file first.
  */
 #ifndef NSTATE_CONVERT_SOURCE_H
 #define NSTATE_CONVERT_SOURCE_H
@@ -23,6 +22,7 @@ void source_close(struct source *s);
 uint64_t source_size(const struct source *s);     /* unwrapped */
 bool source_is_plain(const struct source *s);     /* not wrapped, seekable */
 const char *source_wrapping(const struct source *s); /* "gzip" or NULL */
+int source_fd(const struct source *s);            /* the unwrapped bytes' file */
 
 /* Pointer to [off, off+len), or NULL where that is beyond the end.  Valid
  * until source_close. */

@@ -1,0 +1,153 @@
+/* codec.c: the table of codecs, and gzip. */
+#include "convert/codec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define CHUNK (1u << 18)
+
+int codec_write_all(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int codec_write_sparse(int fd, const void *buf, size_t len)
+{
+	static const char zero[4096];
+	const char *p = buf;
+
+	while (len) {
+		size_t n = len < sizeof zero ? len : sizeof zero;
+		if (n == sizeof zero && !memcmp(p, zero, n)) {
+			if (lseek(fd, (off_t)n, SEEK_CUR) < 0)
+				return -1;
+		} else if (codec_write_all(fd, p, n)) {
+			return -1;
+		}
+		p += n;
+		len -= n;
+	}
+	off_t end = lseek(fd, 0, SEEK_CUR);
+	return end < 0 || ftruncate(fd, end) ? -1 : 0;
+}
+
+static enum nst_status gzip_members(z_stream *z, uint64_t size, uint8_t *out,
+				    int fd, struct nst_error *e)
+{
+	uint64_t left = size;
+	int rc = Z_OK;
+
+	for (;;) {
+		if (!z->avail_in && left) {
+			z->avail_in = left > CHUNK ? CHUNK : (uInt)left;
+			left -= z->avail_in;
+		}
+		z->next_out = out;
+		z->avail_out = CHUNK;
+		rc = inflate(z, Z_NO_FLUSH);
+		if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+			return nst_fail(e, NST_BAD_INPUT, "gzip: %s at byte %llu",
+					z->msg ? z->msg : "bad data",
+					(unsigned long long)z->total_in);
+		if (codec_write_sparse(fd, out, CHUNK - z->avail_out))
+			return nst_fail(e, NST_SYSTEM,
+					"cannot write a temporary file: %s",
+					strerror(errno));
+		if (rc == Z_STREAM_END) {
+			/* Another member, or padding of zeros (tapes). */
+			if ((!z->avail_in && !left) || *z->next_in != 0x1f)
+				return NST_OK;
+			inflateReset(z);
+		} else if (rc == Z_BUF_ERROR || (!z->avail_in && !left &&
+						 z->avail_out)) {
+			return nst_fail(e, NST_BAD_INPUT,
+					"gzip: the file is cut after %llu bytes",
+					(unsigned long long)size);
+		}
+	}
+}
+
+static enum nst_status gzip_decode(const uint8_t *in, uint64_t size, int fd,
+				   struct nst_error *e)
+{
+	z_stream z = { .next_in = (Bytef *)(uintptr_t)in };
+	uint8_t *out = malloc(CHUNK);
+	enum nst_status st;
+
+	if (!out || inflateInit2(&z, 15 + 16) != Z_OK) {
+		free(out);
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
+	st = gzip_members(&z, size, out, fd, e);
+	inflateEnd(&z);
+	free(out);
+	return st;
+}
+
+static enum nst_status gzip_encode(const uint8_t *in, uint64_t size, int fd,
+				   struct nst_error *e)
+{
+	z_stream z = { .next_in = (Bytef *)(uintptr_t)in };
+	uint8_t *out = malloc(CHUNK);
+	int rc = Z_OK;
+
+	/* Level 6; no time stamp, so that the same input gives the same file. */
+	if (!out || deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8,
+				 Z_DEFAULT_STRATEGY) != Z_OK) {
+		free(out);
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
+	while (rc != Z_STREAM_END) {
+		if (!z.avail_in && size) {
+			z.avail_in = size > CHUNK ? CHUNK : (uInt)size;
+			size -= z.avail_in;
+		}
+		z.next_out = out;
+		z.avail_out = CHUNK;
+		rc = deflate(&z, size ? Z_NO_FLUSH : Z_FINISH);
+		if (codec_write_all(fd, out, CHUNK - z.avail_out)) {
+			deflateEnd(&z);
+			free(out);
+			return nst_fail(e, NST_SYSTEM, "cannot write: %s",
+					strerror(errno));
+		}
+	}
+	deflateEnd(&z);
+	free(out);
+	return NST_OK;
+}
+
+static const struct codec codecs[] = {
+	{ "gzip", { 0x1f, 0x8b }, 2, gzip_decode, gzip_encode },
+};
+
+const struct codec *codec_of(const uint8_t *head, uint64_t size)
+{
+	for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
+		if (size >= codecs[i].magic_len &&
+		    !memcmp(head, codecs[i].magic, codecs[i].magic_len))
+			return &codecs[i];
+	return NULL;
+}
+
+const struct codec *codec_by_name(const char *name)
+{
+	for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
+		if (!strcmp(codecs[i].name, name))
+			return &codecs[i];
+	return NULL;
+}

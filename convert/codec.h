@@ -1,0 +1,31 @@
+/* codec.h: the compressions that an input may be wrapped in. */
+#ifndef NSTATE_CONVERT_CODEC_H
+#define NSTATE_CONVERT_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layouts/error.h"
+
+struct codec {
+	const char *name;          /* "gzip" */
+	uint8_t magic[9];
+	uint8_t magic_len;
+	/* Decodes in[0, size) to fd: all members or frames of it. */
+	enum nst_status (*decode)(const uint8_t *in, uint64_t size, int fd,
+				  struct nst_error *e);
+	/* The reverse, for rewriting a wrapped container; NULL: not offered. */
+	enum nst_status (*encode)(const uint8_t *in, uint64_t size, int fd,
+				  struct nst_error *e);
+};
+
+/* By content; NULL: none of them. */
+const struct codec *codec_of(const uint8_t *head, uint64_t size);
+const struct codec *codec_by_name(const char *name);
+
+/* write() until all is out; 0 or -1 with errno. */
+int codec_write_all(int fd, const void *buf, size_t len);
+/* The same, but runs of zeros become holes. */
+int codec_write_sparse(int fd, const void *buf, size_t len);
+
+#endif

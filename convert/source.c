@@ -1,0 +1,197 @@
+/* source.c: opens an input, peels its wrapping, gives bytes by offset.
+ *
+ * Plain regular files are mapped.  Pipes and wrapped files are decoded once to
+ * an unlinked temporary file, which is then mapped: random access for the
+ * readers, and the memory is the page cache's.  The codecs are codec.h's.
+ */
+#include "convert/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "convert/codec.h"
+
+struct source {
+	int fd;              /* of what is mapped */
+	uint8_t *map;
+	uint64_t size;
+	const char *wrapping;/* outermost codec's name, or NULL */
+	bool plain;          /* fd is the file itself */
+};
+
+static enum nst_status sys_fail(struct nst_error *e, const char *what)
+{
+	return nst_fail(e, NST_SYSTEM, "%s: %s", what, strerror(errno));
+}
+
+/* An unlinked file in TMPDIR; /var/tmp before /tmp, which may be memory. */
+static int spool_open(void)
+{
+	const char *dirs[] = { getenv("TMPDIR"), "/var/tmp", "/tmp" };
+
+	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+		int fd = dirs[i] ? open(dirs[i], O_TMPFILE | O_RDWR | O_CLOEXEC,
+					0600) : -1;
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+static enum nst_status map_fd(struct source *s, struct nst_error *e)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st))
+		return sys_fail(e, "cannot stat");
+	s->size = (uint64_t)st.st_size;
+	if (!s->size)
+		return NST_OK;
+	s->map = mmap(NULL, s->size, PROT_READ, MAP_SHARED, s->fd, 0);
+	if (s->map == MAP_FAILED) {
+		s->map = NULL;
+		return sys_fail(e, "cannot map");
+	}
+	return NST_OK;
+}
+
+static void unmap(struct source *s)
+{
+	if (s->map)
+		munmap(s->map, s->size);
+	s->map = NULL;
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+/* Copies what is not seekable into a spool. */
+static enum nst_status spool_pipe(struct source *s, struct nst_error *e)
+{
+	int fd = spool_open();
+	char buf[65536];
+	ssize_t n;
+
+	if (fd < 0)
+		return sys_fail(e, "cannot make a temporary file");
+	while ((n = read(s->fd, buf, sizeof buf)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || codec_write_all(fd, buf, (size_t)n)) {
+			close(fd);
+			return sys_fail(e, n < 0 ? "cannot read" :
+					"cannot write a temporary file");
+		}
+	}
+	close(s->fd);
+	s->fd = fd;
+	s->plain = false;
+	return NST_OK;
+}
+
+/* Replaces what is mapped by its decoded form. */
+static enum nst_status peel(struct source *s, const struct codec *c,
+			    struct nst_error *e)
+{
+	int fd = spool_open();
+	enum nst_status st;
+
+	if (fd < 0)
+		return sys_fail(e, "cannot make a temporary file");
+	st = c->decode(s->map, s->size, fd, e);
+	if (st) {
+		close(fd);
+		return st;
+	}
+	unmap(s);
+	s->fd = fd;
+	s->plain = false;
+	if (!s->wrapping)
+		s->wrapping = c->name;
+	return map_fd(s, e);
+}
+
+static enum nst_status open_and_peel(struct source *s, const char *path,
+				     struct nst_error *e)
+{
+	struct stat st;
+	enum nst_status status;
+
+	s->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(0);
+	if (s->fd < 0)
+		return sys_fail(e, "cannot open");
+	if (fstat(s->fd, &st))
+		return sys_fail(e, "cannot stat");
+	if (S_ISDIR(st.st_mode))
+		return nst_fail(e, NST_BAD_INPUT, "is a directory");
+	s->plain = S_ISREG(st.st_mode);
+	if (!s->plain && (status = spool_pipe(s, e)))
+		return status;
+	status = map_fd(s, e);
+	/* Twice at most: a .gz of an .xz is the worst that people have. */
+	for (int i = 0; !status && i < 2; i++) {
+		const struct codec *c = codec_of(s->map, s->size);
+		if (!c)
+			break;
+		status = peel(s, c, e);
+	}
+	return status;
+}
+
+enum nst_status source_open(const char *path, struct source **out,
+			    struct nst_error *e)
+{
+	struct source *s = calloc(1, sizeof *s);
+	enum nst_status st;
+
+	if (!s)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	s->fd = -1;
+	st = open_and_peel(s, path, e);
+	if (st) {
+		source_close(s);
+		return st;
+	}
+	*out = s;
+	return NST_OK;
+}
+
+void source_close(struct source *s)
+{
+	if (!s)
+		return;
+	unmap(s);
+	free(s);
+}
+
+uint64_t source_size(const struct source *s)
+{
+	return s->size;
+}
+
+bool source_is_plain(const struct source *s)
+{
+	return s->plain;
+}
+
+const char *source_wrapping(const struct source *s)
+{
+	return s->wrapping;
+}
+
+int source_fd(const struct source *s)
+{
+	return s->fd;
+}
+
+const uint8_t *source_at(struct source *s, uint64_t off, size_t len)
+{
+	if (off > s->size || len > s->size - off)
+		return NULL;
+	return s->map ? s->map + off : (const uint8_t *)"";
+}
