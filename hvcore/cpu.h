@@ -247,7 +247,8 @@ struct vm {
 	struct hv_stop stop;
 	bool stopping;
 	uint64_t seed;           /* RDRAND, RDSEED */
-	uint64_t icount;         /* of all vCPUs together */
+	uint64_t icount;         /* of all vCPUs together, at the last turn's end */
+	uint64_t exits, exit_limit; /* see run_vmexit */
 };
 
 /* -- exec/: running -------------------------------------------------------- */

@@ -177,10 +177,22 @@ int board_intr_ack(struct vcpu *c);
 uint8_t lapic_tpr(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, uint8_t tpr);
 void lapic_eoi(struct lapic *l);
-bool lapic_msr_read(struct vcpu *c, uint32_t index, uint64_t *v); /* 0x1b, 0x800.. */
+/* 0x1b, 0x6e0, 0x800..0x83f.  False: no such MSR (now): #GP. */
+bool lapic_msr_read(struct vcpu *c, uint32_t index, uint64_t *v);
 bool lapic_msr_write(struct vcpu *c, uint32_t index, uint64_t v, bool *gp);
 /* Sends a fixed interrupt from inside (posted interrupts, IPI virt). */
 void lapic_ipi(struct vcpu *c, uint32_t icr_low, uint32_t dest);
+uint8_t lapic_sipi_vector(struct lapic *l);    /* of the last start-up IPI */
+void lapic_set_base(struct vcpu *c, uint64_t base); /* KVM_SET_SREGS: no rules */
+/* After the vCPU's TSC was written (IA32_TIME_STAMP_COUNTER, TSC_ADJUST, or
+ * TSC-deadline): the deadline moves in board time. */
+void board_tsc_changed(struct vcpu *c);
+/* vmx/ calls these once a transition is done (nonroot has changed, state is
+ * synced): counts, callbacks of struct hv_ops, exit limit. */
+void run_vmentry(struct vcpu *c);
+void run_vmexit(struct vcpu *c, uint32_t reason, uint64_t qualification);
+/* Input for the guest's serial port; false: its buffer is full. */
+bool board_console_input(struct vm *vm, uint8_t byte);
 /* vCPU instructions until this vCPU's next timer event, or ~0; and take it. */
 uint64_t board_next_event(struct vcpu *c);
 void board_time(struct vcpu *c);
