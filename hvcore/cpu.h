@@ -216,7 +216,8 @@ struct vcpu {
 
 /* A run of RAM.  flags has a byte a page. */
 enum { PAGE_CODE = 1,   /* blocks were decoded from it: no W entry in a TLB */
-       PAGE_WATCH = 2 };/* writes call vmx_watch_write (cached VMX pages) */
+       PAGE_WATCH = 2, /* writes call vmx_watch_write (cached VMX pages) */
+       PAGE_NOTIFY = 4 };/* writes call ops.write */
 struct ram_slot {
 	uint64_t gpa, size;
 	uint8_t *host;
@@ -235,7 +236,7 @@ struct mmio_region {
 struct vm {
 	struct hv_ops ops;
 	struct ram_slot *slots;  /* sorted by gpa */
-	unsigned nslots;
+	unsigned nslots, slot_hint;
 	struct mmio_region mmio[16];
 	unsigned nmmio;
 	struct vcpu *vcpus[VM_MAX_VCPUS];
@@ -246,10 +247,15 @@ struct vm {
 	struct hv_stats stats;
 	struct hv_stop stop;
 	bool stopping;
+	bool stop_before;        /* hv_request_stop_before: exec/ clears it */
 	uint64_t seed;           /* RDRAND, RDSEED */
 	uint64_t icount;         /* of all vCPUs together, at the last turn's end */
 	uint64_t exits, exit_limit; /* see run_vmexit */
 };
+
+/* What longjmp(*c->unwind, ...) tells the run loop. */
+enum { UNWIND_FAULT = 1,  /* c->fault is to be delivered (event_deliver_fault) */
+       UNWIND_RESUME = 2  /* state is whole: look at vm->stopping and go on */ };
 
 /* -- exec/: running -------------------------------------------------------- */
 /* Runs c for at most n instructions, or until vm->stopping or c leaves the

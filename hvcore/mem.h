@@ -104,6 +104,10 @@ void *mem_bulk(struct vcpu *c, const struct insn *i, uint64_t lin,
  * for INS probes, debuggers.  False: not mapped. */
 bool mem_peek_linear(struct vcpu *c, uint64_t lin, uint64_t *gpa);
 
+/* A vCPU's TLBs; false: out of memory. */
+bool mem_init_vcpu(struct vcpu *c);
+void mem_free_vcpu(struct vcpu *c);
+
 /* Context changes. */
 void mem_switch_context(struct vcpu *c);  /* CR0/3/4, EFER, CPL, AC, PKRU, VMX
                                            * entry/exit: picks c->tlb */

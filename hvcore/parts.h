@@ -29,6 +29,11 @@ unsigned insn_rep(const struct insn *i);     /* 0, 0xf2, 0xf3 */
 /* Sets RIP from a SLOW handler that ENDS its block. */
 void cpu_jump(struct vcpu *c, uint64_t rip);
 
+/* ==== exec/ =============================================================== */
+/* hv_vm's shared cache of blocks; made with the first vCPU. */
+struct block_cache *block_cache_new(struct vm *vm);
+void block_cache_free(struct block_cache *b);
+
 /* ==== event/ ============================================================== */
 /* After a longjmp: c->fault to a delivery (VMX intercept, #DF, triple fault).
  * State is synced. */
@@ -45,6 +50,8 @@ bool event_poll(struct vcpu *c);
 void load_segment(struct vcpu *c, int seg, uint16_t selector); /* MOV/POP/LxS */
 void task_switch(struct vcpu *c, uint16_t selector, int why, bool has_error,
 		 uint32_t error);
+/* Leaves for the run loop: state is whole (after a VM exit, a task switch). */
+_Noreturn void cpu_resume(struct vcpu *c);
 
 /* ==== sys/ ================================================================ */
 uint64_t msr_read(struct vcpu *c, uint32_t index, bool *gp);    /* no intercept */
@@ -52,6 +59,9 @@ void msr_write(struct vcpu *c, uint32_t index, uint64_t v, bool *gp);
 /* For VMX MSR lists and state load: as above, but tells unknown from bad. */
 void cr_load(struct vcpu *c, int cr, uint64_t v); /* no checks: sets, flushes,
                                                    * recomputes mode */
+/* Reads and checks the four PDPTEs at cr3 (L1- or, under EPT, L2-physical);
+ * false: a reserved bit is set, c->pdptr is unchanged. */
+bool pdptrs_load(struct vcpu *c, uint64_t cr3);
 bool cr0_valid(const struct vcpu *c, uint64_t v); /* architectural only */
 bool cr4_valid(const struct vcpu *c, uint64_t v);
 uint64_t cr4_reserved(const struct vcpu *c);      /* from CPUID */
@@ -125,6 +135,7 @@ void vmx_hook_task_switch(struct vcpu *c, uint16_t selector, int why,
 bool vmx_hook_event(struct vcpu *c, uint32_t pend, uint8_t vector_if_known);
 bool vmx_wants_window(struct vcpu *c);  /* NMI/interrupt window, preemption
                                          * timer, MTF due: exits if so */
+void vmx_hook_triple_fault(struct vcpu *c); /* exits in non-root mode */
 void vmx_idt_vectoring(struct vcpu *c); /* an exit during delivery of c->event */
 bool vmx_blocks_nmi(const struct vcpu *c);
 uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc);   /* offset and scale */
