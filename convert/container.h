@@ -79,6 +79,13 @@ struct container_vcpu {
 	uint64_t rip, rsp, cr0, cr3, cr4, efer;
 };
 
+struct container_options {
+	const char *kind;      /* force this kind, or NULL */
+	const char *snapshot;  /* qcow2: which one */
+	uint64_t base;         /* raw RAM: GPA of its first byte */
+	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
+};
+
 struct container {
 	const struct container_ops *ops;
 	struct source *src;
@@ -91,14 +98,8 @@ struct container {
 	uint32_t nvcpus;
 	bool has_ram;
 	uint64_t ram_bytes;
+	struct container_options options;
 	void *priv;
-};
-
-struct container_options {
-	const char *kind;      /* force this kind, or NULL */
-	const char *snapshot;  /* qcow2: which one */
-	uint64_t base;         /* raw RAM: GPA of its first byte */
-	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
 };
 
 enum nst_status container_open(const char *path,

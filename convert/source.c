@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "convert/codec.h"
+#include "convert/outfile.h"
 
 struct source {
 	int fd;              /* of what is mapped */
@@ -27,20 +28,6 @@ struct source {
 static enum nst_status sys_fail(struct nst_error *e, const char *what)
 {
 	return nst_fail(e, NST_SYSTEM, "%s: %s", what, strerror(errno));
-}
-
-/* An unlinked file in TMPDIR; /var/tmp before /tmp, which may be memory. */
-static int spool_open(void)
-{
-	const char *dirs[] = { getenv("TMPDIR"), "/var/tmp", "/tmp" };
-
-	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
-		int fd = dirs[i] ? open(dirs[i], O_TMPFILE | O_RDWR | O_CLOEXEC,
-					0600) : -1;
-		if (fd >= 0)
-			return fd;
-	}
-	return -1;
 }
 
 static enum nst_status map_fd(struct source *s, struct nst_error *e)
@@ -73,12 +60,12 @@ static void unmap(struct source *s)
 /* Copies what is not seekable into a spool. */
 static enum nst_status spool_pipe(struct source *s, struct nst_error *e)
 {
-	int fd = spool_open();
+	int fd = outfile_spool(e);
 	char buf[65536];
 	ssize_t n;
 
 	if (fd < 0)
-		return sys_fail(e, "cannot make a temporary file");
+		return NST_SYSTEM;
 	while ((n = read(s->fd, buf, sizeof buf)) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -98,11 +85,11 @@ static enum nst_status spool_pipe(struct source *s, struct nst_error *e)
 static enum nst_status peel(struct source *s, const struct codec *c,
 			    struct nst_error *e)
 {
-	int fd = spool_open();
+	int fd = outfile_spool(e);
 	enum nst_status st;
 
 	if (fd < 0)
-		return sys_fail(e, "cannot make a temporary file");
+		return NST_SYSTEM;
 	st = c->decode(s->map, s->size, fd, e);
 	if (st) {
 		close(fd);
@@ -117,7 +104,7 @@ static enum nst_status peel(struct source *s, const struct codec *c,
 }
 
 static enum nst_status open_and_peel(struct source *s, const char *path,
-				     struct nst_error *e)
+				     int layers, struct nst_error *e)
 {
 	struct stat st;
 	enum nst_status status;
@@ -133,8 +120,7 @@ static enum nst_status open_and_peel(struct source *s, const char *path,
 	if (!s->plain && (status = spool_pipe(s, e)))
 		return status;
 	status = map_fd(s, e);
-	/* Twice at most: a .gz of an .xz is the worst that people have. */
-	for (int i = 0; !status && i < 2; i++) {
+	for (int i = 0; !status && i < layers; i++) {
 		const struct codec *c = codec_of(s->map, s->size);
 		if (!c)
 			break;
@@ -143,8 +129,8 @@ static enum nst_status open_and_peel(struct source *s, const char *path,
 	return status;
 }
 
-enum nst_status source_open(const char *path, struct source **out,
-			    struct nst_error *e)
+static enum nst_status open_layers(const char *path, int layers,
+				   struct source **out, struct nst_error *e)
 {
 	struct source *s = calloc(1, sizeof *s);
 	enum nst_status st;
@@ -152,13 +138,26 @@ enum nst_status source_open(const char *path, struct source **out,
 	if (!s)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	s->fd = -1;
-	st = open_and_peel(s, path, e);
+	st = open_and_peel(s, path, layers, e);
 	if (st) {
 		source_close(s);
 		return st;
 	}
 	*out = s;
 	return NST_OK;
+}
+
+/* Twice at most: a .gz of an .xz is the worst that people have. */
+enum nst_status source_open(const char *path, struct source **out,
+			    struct nst_error *e)
+{
+	return open_layers(path, 2, out, e);
+}
+
+enum nst_status source_open_raw(const char *path, struct source **out,
+				struct nst_error *e)
+{
+	return open_layers(path, 0, out, e);
 }
 
 void source_close(struct source *s)

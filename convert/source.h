@@ -17,6 +17,9 @@ struct source;
 
 enum nst_status source_open(const char *path, struct source **out,
 			    struct nst_error *e); /* "-": standard input */
+/* The same, but peels nothing. */
+enum nst_status source_open_raw(const char *path, struct source **out,
+				struct nst_error *e);
 void source_close(struct source *s);
 
 uint64_t source_size(const struct source *s);     /* unwrapped */

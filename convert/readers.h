@@ -1,0 +1,10 @@
+/* readers.h: every container format; container.c asks each how sure it is. */
+#ifndef NSTATE_CONVERT_READERS_H
+#define NSTATE_CONVERT_READERS_H
+
+#include "convert/container.h"
+
+extern const struct container_ops reader_snapshot; /* snapshot_read.c */
+extern const struct container_ops reader_blob;     /* blob.c */
+
+#endif
