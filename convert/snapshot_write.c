@@ -71,8 +71,9 @@ static bool add_load(struct loads *l, struct load one)
 	return true;
 }
 
-/* A new segment begins where data follows at least 16 zero pages. */
-static bool split_run(struct loads *l, const struct snapshot_ram *r)
+/* A new segment begins where data follows at least `gap` bytes of zeros. */
+static bool split_run(struct loads *l, const struct snapshot_ram *r,
+		      uint64_t gap)
 {
 	struct load cur = { .gpa = r->gpa, .host = r->host };
 
@@ -82,7 +83,7 @@ static bool split_run(struct loads *l, const struct snapshot_ram *r)
 			cur.memsz += PAGE;
 			continue;
 		}
-		if (zeros >= 16 * PAGE) {
+		if (zeros >= gap) {
 			if (!add_load(l, cur))
 				return false;
 			cur = (struct load){ .gpa = r->gpa + o,
@@ -94,6 +95,21 @@ static bool split_run(struct loads *l, const struct snapshot_ram *r)
 	return !cur.memsz || add_load(l, cur);
 }
 
+/* Fewer and larger segments until the program header table can count them:
+ * e_phnum has 16 bits. */
+static bool split(struct loads *l, const struct snapshot *s)
+{
+	for (uint64_t gap = 16 * PAGE; gap; gap <<= 2) {
+		l->n = 0;
+		for (uint32_t i = 0; i < s->nram; i++)
+			if (!split_run(l, &s->ram[i], gap))
+				return false;
+		if (l->n < PN_XNUM - 1)
+			return true;
+	}
+	return false;
+}
+
 static bool write_headers(Elf *elf, const struct loads *l, size_t notes_len,
 			  uint64_t *note_at, uint64_t *data_at)
 {
@@ -101,20 +117,20 @@ static bool write_headers(Elf *elf, const struct loads *l, size_t notes_len,
 	GElf_Ehdr h;
 	uint64_t at;
 
-	if (!gelf_newehdr(elf, ELFCLASS64) || !gelf_newphdr(elf, count) ||
-	    !gelf_getehdr(elf, &h))
+	if (!gelf_newehdr(elf, ELFCLASS64) || !gelf_getehdr(elf, &h) ||
+	    !gelf_newphdr(elf, count))
 		return false;
 	h.e_ident[EI_DATA] = ELFDATA2LSB;
 	h.e_type = ET_CORE;
 	h.e_machine = EM_X86_64;
 	h.e_version = EV_CURRENT;
+	h.e_phoff = sizeof(Elf64_Ehdr);
+	h.e_ehsize = sizeof(Elf64_Ehdr);
+	h.e_phentsize = sizeof(Elf64_Phdr);
+	h.e_phnum = (GElf_Half)count;
 	if (!gelf_update_ehdr(elf, &h))
 		return false;
-	/* libelf puts the headers first; a table of more than 65534 entries
-	 * needs section 0 as well (PN_XNUM). */
 	at = sizeof(Elf64_Ehdr) + count * sizeof(Elf64_Phdr);
-	if (count >= PN_XNUM)
-		at += 2 * sizeof(Elf64_Shdr);
 	at = *note_at = (at + 63) & ~63ull;
 	GElf_Phdr p = { .p_type = PT_NOTE, .p_offset = at, .p_filesz = notes_len,
 			.p_align = 4 };
@@ -144,10 +160,10 @@ static enum nst_status write_elf(const struct snapshot *s, int fd,
 	Elf *elf;
 	bool good = snapshot_put_notes(s, &sink);
 
-	for (uint32_t i = 0; good && i < s->nram; i++)
-		good = split_run(l, &s->ram[i]);
+	good = good && split(l, s);
 	if (!good)
-		return nst_fail(e, NST_SYSTEM, "out of memory");
+		return nst_fail(e, NST_SYSTEM, "out of memory, or more than "
+				"65534 separate runs of RAM");
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_WRITE, NULL);
 	good = elf && write_headers(elf, l, notes->len, &note_at, &at);
