@@ -38,7 +38,8 @@ struct hv_stop {
 	unsigned vcpu;      /* that stopped */
 	int level;          /* 1: root mode, 2: non-root */
 	uint64_t rip;       /* linear address of the next instruction */
-	uint64_t code;      /* DEBUG_EXIT: value written; REQUEST: callback's */
+	uint64_t code;      /* DEBUG_EXIT: value written; REQUEST: callback's;
+	                     * SHUTDOWN: 1 if the guest asked for it */
 	char text[256];     /* for people */
 };
 
@@ -61,6 +62,10 @@ struct hv_ops {
 	/* Before each instruction, where hv_set_trace turned it on. */
 	void (*insn)(void *arg, struct vcpu *c, uint64_t rip,
 		     const uint8_t *bytes, unsigned len);
+	/* An exception, interrupt or NMI goes through the IDT; type is SDM table
+	 * 25-17's. */
+	void (*event)(void *arg, unsigned vcpu, unsigned vector, unsigned type,
+		      bool has_error, uint32_t error);
 	/* A write to a page that hv_watch_page named. */
 	void (*write)(void *arg, unsigned vcpu, uint64_t gpa, unsigned len);
 	void *arg;
@@ -118,6 +123,8 @@ void hv_request_stop(struct vm *vm, uint64_t code);
 /* The same from ops.insn: before the instruction that it was told of. */
 void hv_request_stop_before(struct vm *vm);
 const struct hv_stats *hv_stats(const struct vm *vm);
+/* A byte for the guest's serial port; false: its buffer is full. */
+bool hv_console_input(struct vm *vm, uint8_t byte);
 
 /* -- for debuggers --------------------------------------------------------- */
 /* Calls ops.insn before every instruction (slow: blocks of one). */
@@ -129,6 +136,10 @@ int hv_level(const struct vcpu *c);
 uint64_t hv_linear_rip(const struct vcpu *c);
 /* Linear to L1-physical by the current tables, without effects. */
 bool hv_translate(struct vcpu *c, uint64_t lin, uint64_t *gpa);
+/* Copies up to len bytes of RAM at lin; returns how many are mapped. */
+unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len);
+/* 16, 32 or 64: the code segment's. */
+unsigned hv_code_bits(const struct vcpu *c);
 /* General registers, RIP and RFLAGS only. */
 enum nst_status hv_vcpu_set_regs(struct vcpu *c, const struct kvm_regs *r,
 				 struct nst_error *e);

@@ -202,8 +202,6 @@ void board_tsc_changed(struct vcpu *c);
  * synced): counts, callbacks of struct hv_ops, exit limit. */
 void run_vmentry(struct vcpu *c);
 void run_vmexit(struct vcpu *c, uint32_t reason, uint64_t qualification);
-/* Input for the guest's serial port; false: its buffer is full. */
-bool board_console_input(struct vm *vm, uint8_t byte);
 /* vCPU instructions until this vCPU's next timer event, or ~0; and take it. */
 uint64_t board_next_event(struct vcpu *c);
 void board_time(struct vcpu *c);

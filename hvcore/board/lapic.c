@@ -382,6 +382,7 @@ struct lapic *lapic_new(struct vcpu *c)
 		return NULL;
 	l->c = c;
 	c->lapic = l;
+	l->skew = c->vm->board ? board_now(c->vm->board) : 0;
 	lapic_reset(l, false);
 	return l;
 }

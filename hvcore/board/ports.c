@@ -110,7 +110,7 @@ static uint8_t read8(struct board *b, uint16_t port)
 
 static void machine_reset(struct board *b, struct vcpu *c)
 {
-	board_stop(b, c, HV_STOP_SHUTDOWN, 0, "the guest reset the machine");
+	board_stop(b, c, HV_STOP_SHUTDOWN, 1, "the guest reset the machine");
 }
 
 static void exit_letter(struct board *b, struct vcpu *c, uint8_t v)
@@ -120,7 +120,7 @@ static void exit_letter(struct board *b, struct vcpu *c, uint8_t v)
 	b->shutdown_match = v == (uint8_t)word[b->shutdown_match] ?
 		b->shutdown_match + 1 : v == (uint8_t)word[0];
 	if (b->shutdown_match == sizeof word - 1)
-		board_stop(b, c, HV_STOP_SHUTDOWN, 0,
+		board_stop(b, c, HV_STOP_SHUTDOWN, 1,
 			   "the guest asked port 0x8900 to shut down");
 }
 

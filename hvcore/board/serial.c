@@ -41,7 +41,7 @@ bool serial_receive(struct board *b, uint8_t byte)
 	return true;
 }
 
-bool board_console_input(struct vm *vm, uint8_t byte)
+bool hv_console_input(struct vm *vm, uint8_t byte)
 {
 	return vm->board && serial_receive(vm->board, byte);
 }
