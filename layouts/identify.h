@@ -35,6 +35,10 @@ struct identify_reason {
 struct identify_candidate {
 	const struct layout *layout;
 	unsigned hard, weak;  /* violations */
+	/* Of the hard ones, 8-byte words with bytes that no field owns.  0 for a
+	 * page whose values make no sense but stand where fields are: a page
+	 * that a test filled may still be moved by the layout of its siblings. */
+	unsigned unowned;
 	unsigned group;       /* equal numbers: one answer */
 	unsigned nreasons;    /* kept; hard + weak counts all */
 	struct identify_reason reason[IDENTIFY_REASONS];

@@ -177,13 +177,22 @@ static const char *check_controls(uint64_t v, uint64_t arg)
 	return check_clear(v, ~vmcs_known_bits(format));
 }
 
+static const char all_ones[] = "all ones is no address";
+
 static const char *check_address(uint64_t v, uint64_t low)
 {
 	if (v == ~0ull)
-		return NULL;
+		return all_ones;
 	if (v & low)
 		return "must be aligned";
 	return v >> 52 ? "beyond the physical-address width" : NULL;
+}
+
+/* Fields that hypervisors (and the SDM, for the link) fill with ones to say that
+ * there is no such page. */
+static const char *check_address_or_none(uint64_t v, uint64_t low)
+{
+	return v == ~0ull ? NULL : check_address(v, low);
 }
 
 static const char *check_canonical(uint64_t v, uint64_t arg)
@@ -210,7 +219,9 @@ static const char *check_eptp(uint64_t v, uint64_t arg)
 	unsigned type = v & 7, walk = v >> 3 & 7;
 
 	(void)arg;
-	if (v == ~0ull || (type != 0 && type != 6) || (walk != 3 && walk != 4))
+	if (v == ~0ull)
+		return all_ones;
+	if ((type != 0 && type != 6) || (walk != 3 && walk != 4))
 		return "must be an EPT pointer";
 	return v & 0xfff0000000000f00ull ? "reserved bits must be 0" : NULL;
 }
@@ -337,10 +348,14 @@ static void judge_fields(const struct judge *j)
 		uint64_t v = get(j, r->field);
 		const char *why = v ? r->check(v, r->arg) : NULL;
 
-		if (why)
-			field_violation(j, r->field, r->strength == HARD ||
-					(r->strength == GATED &&
-					 field_meaningful(j, r->field)), why);
+		if (!why)
+			continue;
+		/* Ones are what the link pointer holds: in an address's place
+		 * they are no leftover, whatever the controls say. */
+		field_violation(j, r->field, r->strength == HARD ||
+				why == all_ones ||
+				(r->strength == GATED &&
+				 field_meaningful(j, r->field)), why);
 	}
 }
 
@@ -367,9 +382,11 @@ static void judge_padding(const struct judge *j)
 		uint64_t word = 0;
 
 		memcpy(&word, rest + at, end - at < 8 ? end - at : 8);
-		if (word)
-			violation(j, -1, at, word, true,
-				  "bytes without a field must be 0");
+		if (!word)
+			continue;
+		j->c->unowned++;
+		violation(j, -1, at, word, true,
+			  "bytes without a field must be 0");
 	}
 }
 
@@ -472,9 +489,10 @@ static void judge_entry(const struct judge *j, bool launched)
 	uint64_t secondary = controls(j, VF_PROC2_CTLS);
 	uint64_t entry = controls(j, VF_ENTRY_CTLS);
 
-	for (size_t i = 0; launched && i < ARRAY_LEN(must_be_set); i++)
-		if (!get(j, must_be_set[i].field))
-			field_violation(j, must_be_set[i].field, true,
+	for (size_t i = 0; i < ARRAY_LEN(must_be_set); i++)
+		if ((launched || get(j, VMCS_IDX_HOST_RIP)) &&
+		    !get(j, must_be_set[i].field))
+			field_violation(j, must_be_set[i].field, launched,
 					must_be_set[i].rule);
 	for (size_t i = 0; i < ARRAY_LEN(segments); i++) {
 		const char *why = segment_fault(j, &segments[i]);
