@@ -54,7 +54,7 @@ CLI_TESTS := $(sort $(wildcard tests/cli/*.sh))
 CHECKS    := check-unit check-cli
 HELP      :=
 
-.PHONY: all deps check demo clean help lint install check-unit check-cli
+.PHONY: all deps check demo clean help check-unit check-cli
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -121,5 +121,5 @@ help:
 	@sed -n 's/^#   //p' Makefile
 	@printf '%s\n' 'make check SANITIZE=1   the same under ASan and UBSan' \
 		'make CC=clang           build with clang' \
-		'make lint               clang-format, cppcheck, file sizes' \
+		'make lint               cppcheck, man pages, file sizes' \
 		'make install            DESTDIR= PREFIX= LIBDIR= MANDIR=' $(HELP)

@@ -80,9 +80,11 @@ enum nst_status remap_page(const struct layout *from, const struct layout *to,
 			   const uint8_t *in, uint8_t *out, bool drop,
 			   struct remap_report *report, struct nst_error *e)
 {
-	struct remap_report own, *r = report ? report : &own;
+	struct remap_report own, *r;
 
-	memset(r, 0, sizeof *r);
+	if (!report)
+		report = &own;
+	r = memset(report, 0, sizeof *report);
 	memset(out, 0, VMCS12_SIZE);
 	memcpy(out, in, FIRST_FIELD);
 	carry_padding(from, to, in, out, r);
