@@ -28,6 +28,45 @@ unsigned insn_adsize(const struct insn *i);  /* 2, 4, 8 bytes */
 unsigned insn_rep(const struct insn *i);     /* 0, 0xf2, 0xf3 */
 /* Sets RIP from a SLOW handler that ENDS its block. */
 void cpu_jump(struct vcpu *c, uint64_t rip);
+/* The register operand of ModRM.reg (i->reg) and the opcode's immediate
+ * (i->imm) are in struct insn; which of the forms of an opcode it is tells: */
+unsigned insn_opcode(const struct insn *i);  /* last opcode byte */
+bool insn_reg_form(const struct insn *i);    /* !insn_is_mem */
+
+/* SLOW handlers of sys/ (system instructions).  ModRM forms: control or debug
+ * register number in i->reg, general register in i->rm. */
+slow_fn op_mov_from_cr, op_mov_to_cr, op_mov_from_dr, op_mov_to_dr, op_clts,
+	op_lmsw, op_smsw, op_lgdt, op_lidt, op_sgdt, op_sidt, op_lldt, op_ltr,
+	op_sldt, op_str, op_verr, op_verw, op_lar, op_lsl, op_arpl,
+	op_invlpg, op_invpcid, op_invd, op_wbinvd, op_rdmsr, op_wrmsr, op_rdpmc,
+	op_rdtsc, op_rdtscp, op_rdpid, op_rdrand, op_rdseed, op_cpuid, op_hlt,
+	op_monitor, op_mwait, op_umonitor, op_umwait, op_tpause, op_swapgs,
+	op_rdfsbase, op_rdgsbase, op_wrfsbase, op_wrgsbase, op_clac, op_stac,
+	op_rdpkru, op_wrpkru, op_serialize, op_rsm, op_getsec, op_encls,
+	op_enclu, op_enclv, op_pconfig, op_loadiwkey,
+	/* CET (SDM vol. 1, 17); WRSS and WRUSS by insn_opsize */
+	op_incssp, op_rdssp, op_saveprevssp, op_rstorssp, op_wrss, op_wruss,
+	op_setssbsy, op_clrssbsy;
+/* SLOW handlers of event/: far control transfers.  _ptr: selector in imm
+ * 47:32 (offset below; 31:16 with a 16-bit operand it is still 47:32), _mem:
+ * m16:16/32/64 at insn_linear.  RETF: bytes to release in imm.  INT n: vector
+ * in imm.  Operand size by insn_opsize, stack size from SS. */
+slow_fn op_callf_ptr, op_callf_mem, op_jmpf_ptr, op_jmpf_mem, op_retf, op_iret,
+	op_int, op_int3, op_into, op_int1, op_syscall, op_sysret, op_sysenter,
+	op_sysexit;
+
+/* CET for near transfers: sys/cet.c; called under MODE_CET only, c->cur set.
+ * cet_call pushes ret (after the stack was probed, before it is written);
+ * cet_ret pops and compares with target or raises #CP; cet_track is told of
+ * an indirect near JMP/CALL without NOTRACK; cet_waiting: the next instruction
+ * has to be ENDBR (of this code size), else cet_missing_endbr is called with
+ * cur at it (returns where legacy compatibility allows it); cet_endbr: it was. */
+void cet_call(struct vcpu *c, uint64_t ret, unsigned size);
+void cet_ret(struct vcpu *c, uint64_t target, unsigned size);
+void cet_track(struct vcpu *c);
+bool cet_waiting(const struct vcpu *c);
+void cet_missing_endbr(struct vcpu *c);
+void cet_endbr(struct vcpu *c);
 
 /* ==== exec/ =============================================================== */
 /* hv_vm's shared cache of blocks; made with the first vCPU. */
