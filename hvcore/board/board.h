@@ -91,11 +91,12 @@ uint64_t lapic_mmio_read(void *dev, struct vcpu *c, uint64_t off, unsigned size)
 void lapic_mmio_write(void *dev, struct vcpu *c, uint64_t off, unsigned size,
 		      uint64_t v);
 
-/* -- interrupt controllers (pic.c, ioapic.c) -------------------------------- */
+/* -- interrupt controllers (pic.c, ioapic.c) --------------------------------
+ * Truth values in these structs are bytes, because snapshots carry them. */
 struct pic {
 	uint8_t irr, isr, imr, elcr, lines; /* lines: levels as seen */
 	uint8_t base, icw_step, icw4_needed;
-	bool read_isr, poll, special_mask, auto_eoi, rotate_auto, nested;
+	uint8_t read_isr, poll, special_mask, auto_eoi, rotate_auto, nested;
 	uint8_t priority;        /* lowest-priority line + 1 */
 };
 struct ioapic {
@@ -111,14 +112,14 @@ struct pit_channel {
 	uint16_t latched;
 	uint8_t latch_left;      /* bytes of latched still to be read */
 	uint8_t status;
-	bool status_latched, write_low_done, read_low_done, bcd, gate, loaded;
+	uint8_t status_latched, write_low_done, read_low_done, bcd, gate, loaded;
 	uint8_t low, access, mode;
 	uint64_t start;          /* time of load or of the gate's rising edge */
 };
 struct pit {
 	struct pit_channel ch[3];
-	bool speaker;
-	bool out0;               /* level of channel 0's output, as IRQ 0 saw */
+	uint8_t speaker;
+	uint8_t out0;               /* level of channel 0's output, as IRQ 0 saw */
 	uint64_t due;
 };
 struct rtc {
@@ -131,10 +132,10 @@ struct rtc {
 /* -- the rest (serial.c, fwcfg.c, misc.c) ----------------------------------- */
 struct serial {
 	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm, msr_delta;
-	bool thre_pending;
+	uint8_t thre_pending;
 	uint8_t rx[256];
 	unsigned rx_head, rx_count;
-	bool overrun;
+	uint8_t overrun;
 };
 struct fw_cfg {
 	uint16_t select;
@@ -188,12 +189,14 @@ void ioapic_mmio_write(void *dev, struct vcpu *c, uint64_t off, unsigned size,
 void pit_reset(struct board *b);
 uint8_t pit_read(struct board *b, uint16_t port);
 void pit_write(struct board *b, uint16_t port, uint8_t v);
+void pit_rearm(struct board *b);
 void pit_take(struct board *b);
 bool pit_out(struct board *b, unsigned n);
 void rtc_reset(struct board *b);
 uint8_t rtc_read(struct board *b, uint16_t port);
 void rtc_write(struct board *b, uint16_t port, uint8_t v);
 uint64_t rtc_due(struct board *b);
+void rtc_rearm(struct board *b);
 void rtc_take(struct board *b);
 void serial_reset(struct board *b);
 uint8_t serial_read(struct board *b, uint16_t port);

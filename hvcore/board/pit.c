@@ -280,6 +280,12 @@ void pit_write(struct board *b, uint16_t port, uint8_t v)
 	}
 }
 
+/* After the state was set from outside. */
+void pit_rearm(struct board *b)
+{
+	b->pit.due = next_change(b, &b->pit.ch[0]);
+}
+
 void pit_reset(struct board *b)
 {
 	memset(&b->pit, 0, sizeof b->pit);

@@ -234,6 +234,12 @@ void rtc_write(struct board *b, uint16_t port, uint8_t v)
 		reschedule(b);
 }
 
+/* After the state was set from outside. */
+void rtc_rearm(struct board *b)
+{
+	reschedule(b);
+}
+
 void rtc_reset(struct board *b)
 {
 	struct rtc *r = &b->rtc;

@@ -162,15 +162,3 @@ enum nst_status hv_vcpu_save(struct vcpu *c, struct snapshot_vcpu *v,
 	(void)c; (void)v;
 	return nst_fail(e, NST_BAD_INPUT, "vCPU state is not supported");
 }
-enum nst_status hv_vm_load(struct vm *vm, const struct snapshot *s,
-			   struct nst_error *e)
-{
-	(void)vm; (void)s;
-	return nst_fail(e, NST_BAD_INPUT, "VM state is not supported");
-}
-enum nst_status hv_vm_save(struct vm *vm, struct snapshot *s,
-			   struct nst_error *e)
-{
-	(void)vm; (void)s;
-	return nst_fail(e, NST_BAD_INPUT, "VM state is not supported");
-}
