@@ -90,6 +90,11 @@ MEM_ACCESSORS(16)
 MEM_ACCESSORS(32)
 MEM_ACCESSORS(64)
 
+/* Shadow-stack accesses of 4 or 8 bytes, aligned (CET, SDM vol. 1 ch. 17). */
+uint64_t mem_shstk_read(struct vcpu *c, uint64_t lin, unsigned size, bool user);
+void mem_shstk_write(struct vcpu *c, uint64_t lin, unsigned size, bool user,
+		     uint64_t v);
+
 /* Fetch (mem/access.c): host pointer to the code at lin up to its page's end
  * and its L1-physical address; raises #PF and the like.  NULL: fetch from
  * something that is not RAM. */
