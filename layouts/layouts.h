@@ -33,6 +33,9 @@ const struct layout *layout_of_kernel(const char *release);
 /* The newest v4.0-preserving layout ("v6.18"). */
 const struct layout *layout_newest(void);
 
+/* Every field of every v4.0-preserving layout at its place ("v4.18+"): what
+ * the core works on.  Not in layout_at(). */
+const struct layout *layout_union(void);
 /* Do both place the same fields at the same bytes? */
 bool layout_same_offsets(const struct layout *a, const struct layout *b);
 /* The built-in layout that places all as l does, or NULL. */

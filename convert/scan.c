@@ -1,0 +1,259 @@
+/* scan.c: finds vmcs12 pages and says what each is. */
+#include "convert/scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER 128u
+#define NONE 0xffffffffffffffffull
+
+static const char *const kind_names[] = {
+	[VMCS12_CURRENT] = "current vmcs12",
+	[VMCS12_SHADOW] = "shadow vmcs12",
+	[VMCS12_ORDINARY] = "vmcs12, not current",
+	[VMCS12_STALE] = "stale copy of a current vmcs12",
+	[VMCS12_STALE_SHADOW] = "stale copy of a loaded shadow vmcs12",
+	[VMCS12_EMPTY] = "prepared, never loaded",
+	[VMCS12_VMXON] = "VMXON region",
+	[VMCS12_OTHER] = "has the revision id but is no vmcs12",
+};
+
+const char *vmcs12_kind_name(enum vmcs12_kind k)
+{
+	return kind_names[k];
+}
+
+void scan_free(struct scan *s)
+{
+	free(s->page);
+	memset(s, 0, sizeof *s);
+}
+
+static struct vmcs12_page *add(struct scan *s, const uint8_t *data)
+{
+	if (s->n == s->room) {
+		uint32_t room = s->room ? s->room * 2 : 8;
+		struct vmcs12_page *p = realloc(s->page, room * sizeof *p);
+		if (!p) {
+			s->out_of_memory = true;
+			return NULL;
+		}
+		s->page = p;
+		s->room = room;
+	}
+	struct vmcs12_page *p = &s->page[s->n++];
+	memset(p, 0, offsetof(struct vmcs12_page, data));
+	memcpy(p->data, data, VMCS12_SIZE);
+	p->vcpu = -1;
+	p->gpa = p->file_offset = NONE;
+	return p;
+}
+
+static uint32_t word(const uint8_t *page, unsigned off)
+{
+	uint32_t v;
+
+	memcpy(&v, page + off, 4);
+	return v;
+}
+
+static uint64_t header64(const struct container_state *st, unsigned off)
+{
+	uint64_t v = NONE;
+
+	if (!st->bare_page && st->size >= off + 8)
+		memcpy(&v, st->data + off, 8);
+	return v;
+}
+
+static uint16_t header16(const struct container_state *st, unsigned off)
+{
+	uint16_t v = 0;
+
+	if (!st->bare_page && st->size >= off + 2)
+		memcpy(&v, st->data + off, 2);
+	return v;
+}
+
+static uint64_t vmxon_pa(const struct container_state *st)
+{
+	return header16(st, 2) ? NONE : header64(st, 8);
+}
+
+static uint64_t vmcs12_pa(const struct container_state *st)
+{
+	return header16(st, 2) ? NONE : header64(st, 16);
+}
+
+static void add_state_page(struct scan *s, const struct container_state *st,
+			   uint32_t index, unsigned off, bool shadow)
+{
+	struct vmcs12_page *p = add(s, st->data + off);
+
+	if (!p)
+		return;
+	p->place = shadow ? PLACE_SHADOW_STATE : PLACE_STATE;
+	p->state = index;
+	p->vcpu = st->vcpu;
+	p->gpa = shadow ? NONE : vmcs12_pa(st);
+	p->file_offset = st->file_offset == NONE ? NONE : st->file_offset + off;
+}
+
+void scan_state(struct scan *s, const struct container_state *st, uint32_t index)
+{
+	uint32_t said;
+
+	if (st->bare_page) {
+		add_state_page(s, st, index, 0,
+			       word(st->data, 0) & VMCS12_SHADOW_BIT);
+		return;
+	}
+	if (header16(st, 2) || st->size < HEADER)
+		return;
+	memcpy(&said, st->data + 4, 4);
+	if (said > st->size)
+		said = st->size;
+	if (said >= HEADER + VMCS12_SIZE)
+		add_state_page(s, st, index, HEADER, false);
+	/* The shadow page: inside the size, or beyond it where the kernel wrote
+	 * it all the same (L1 running with a linked shadow VMCS). */
+	if (st->size >= HEADER + 2 * VMCS12_SIZE && said > HEADER &&
+	    word(st->data, HEADER + VMCS12_SIZE) ==
+	    (VMCS12_REVISION | VMCS12_SHADOW_BIT))
+		add_state_page(s, st, index, HEADER + VMCS12_SIZE, true);
+}
+
+/* launch_state is 0 or 1 in everything that KVM wrote. */
+static bool is_candidate(const uint8_t *p)
+{
+	return (word(p, 0) & ~VMCS12_SHADOW_BIT) == VMCS12_REVISION &&
+	       word(p, VMCS12_OFF_LAUNCH) <= 1;
+}
+
+void scan_run(struct scan *s, const struct container_run *run)
+{
+	for (uint64_t o = 0; o + VMCS12_SIZE <= run->size; o += VMCS12_SIZE) {
+		struct vmcs12_page *p;
+
+		if (!is_candidate(run->data + o))
+			continue;
+		p = add(s, run->data + o);
+		if (!p)
+			return;
+		p->place = PLACE_RAM;
+		p->gpa = run->gpa + o;
+		if (run->file_offset != NONE)
+			p->file_offset = run->file_offset + o;
+	}
+	s->pages_seen += run->size / VMCS12_SIZE;
+}
+
+static bool is_zero_beyond(const uint8_t *p, unsigned from)
+{
+	for (unsigned i = from; i < VMCS12_SIZE; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* The link pointer of a state's vmcs12 by the layout that it is certain of, or
+ * by every layout that fits: one hit is enough to call the page its shadow. */
+static bool is_linked(const struct scan *s, uint64_t gpa)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct vmcs12_page *p = &s->page[i];
+		if (p->place != PLACE_STATE || !p->layout)
+			continue;
+		if (layout_get(p->layout, p->data,
+			       VMCS_IDX_VMCS_LINK_POINTER) == gpa)
+			return true;
+	}
+	return false;
+}
+
+static bool has_shadow_state(const struct scan *s)
+{
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->page[i].place == PLACE_SHADOW_STATE)
+			return true;
+	return false;
+}
+
+static enum vmcs12_kind kind_in_ram(const struct scan *s,
+				    const struct vmcs12_page *p,
+				    const struct identify_result *r,
+				    const struct container_state *states,
+				    uint32_t nstates)
+{
+	for (uint32_t i = 0; i < nstates; i++) {
+		if (vmxon_pa(&states[i]) == p->gpa)
+			return VMCS12_VMXON;
+		if (vmcs12_pa(&states[i]) == p->gpa)
+			return VMCS12_STALE;
+	}
+	if (is_zero_beyond(p->data, 4))
+		return VMCS12_EMPTY;
+	/* Bytes that no layout has fields for: not a vmcs12. */
+	if (r->verdict == IDENTIFY_NONE && r->candidate[0].unowned)
+		return VMCS12_OTHER;
+	if (word(p->data, 0) & VMCS12_SHADOW_BIT)
+		return is_linked(s, p->gpa) && has_shadow_state(s) ?
+			VMCS12_STALE_SHADOW : VMCS12_SHADOW;
+	return VMCS12_ORDINARY;
+}
+
+void scan_classify(struct scan *s, const struct container_state *states,
+		   uint32_t nstates)
+{
+	struct identify_result *r = malloc(sizeof *r);
+
+	if (!r) {
+		s->out_of_memory = true;
+		return;
+	}
+	for (uint32_t i = 0; i < s->n; i++) {
+		struct vmcs12_page *p = &s->page[i];
+
+		identify_page(p->data, r);
+		p->verdict = r->verdict;
+		p->layout = r->verdict == IDENTIFY_CERTAIN ? r->layout : NULL;
+		if (p->place == PLACE_RAM)
+			p->kind = kind_in_ram(s, p, r, states, nstates);
+		else
+			p->kind = p->place == PLACE_SHADOW_STATE ?
+				VMCS12_SHADOW : VMCS12_CURRENT;
+	}
+	free(r);
+}
+
+static int scan_one_run(void *arg, const struct container_run *run)
+{
+	struct scan *s = arg;
+
+	scan_run(s, run);
+	return s->out_of_memory ? 1 : 0;
+}
+
+enum nst_status scan_container(struct container *c, bool ram, struct scan *out,
+			       struct nst_error *e)
+{
+	memset(out, 0, sizeof *out);
+	for (uint32_t i = 0; i < c->nstates; i++)
+		scan_state(out, &c->states[i], i);
+	if (ram && c->has_ram) {
+		struct nst_error own = { .status = NST_OK };
+		int rc = container_walk(c, scan_one_run, out, &own);
+		if (rc < 0) {
+			scan_free(out);
+			if (e)
+				*e = own;
+			return own.status ? own.status : NST_BAD_INPUT;
+		}
+	}
+	scan_classify(out, c->states, c->nstates);
+	if (out->out_of_memory) {
+		scan_free(out);
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
+	return NST_OK;
+}
