@@ -290,7 +290,15 @@ void pit_reset(struct board *b)
 {
 	memset(&b->pit, 0, sizeof b->pit);
 	b->pit.ch[0].gate = b->pit.ch[1].gate = true;
-	for (unsigned n = 0; n < 3; n++)
+	for (unsigned n = 0; n < 3; n++) {
 		b->pit.ch[n].access = 3;
+		b->pit.ch[n].mode = 3;
+		b->pit.ch[n].count = 65536;
+	}
+	/* Outputs are high, as firmware leaves them, and that is no edge. */
+	b->pit.out0 = true;
+	b->dev_lines |= 1;
+	b->pic[0].lines |= 1;
+	b->ioapic.lines |= 4;
 	b->pit.due = BOARD_NEVER;
 }
