@@ -167,6 +167,17 @@ static enum nst_status locate(struct container *c,
 	return NST_OK;
 }
 
+enum nst_status container_locate(struct container *c,
+				 const struct container_patch *p, uint64_t *at,
+				 struct nst_error *e)
+{
+	struct found f;
+	enum nst_status st = locate(c, p, 1, &f, e);
+
+	*at = f.file_offset;
+	return st;
+}
+
 static enum nst_status clone_and_patch(struct container *c, int fd,
 				       const struct container_patch *p,
 				       size_t n, struct nst_error *e)

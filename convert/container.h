@@ -121,6 +121,12 @@ enum nst_status container_write(struct container *c, const char *path,
 				bool force, const struct container_patch *p,
 				size_t n, struct nst_error *e);
 
+/* Where in the (plain) file a patch goes; an error where what it replaces is not
+ * stored plainly. */
+enum nst_status container_locate(struct container *c,
+				 const struct container_patch *p, uint64_t *at,
+				 struct nst_error *e);
+
 /* Everything the file holds, RAM included, as a snapshot. */
 enum nst_status container_load(struct container *c, struct snapshot **out,
 			       struct nst_error *e);

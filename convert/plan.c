@@ -70,35 +70,43 @@ static enum nst_status doubt(const struct identify_result *r,
 			"with --from");
 }
 
+bool plan_judge(const struct scan *s, struct identify_result *r,
+		unsigned *votes, bool *conflict)
+{
+	struct identify_pool *pool = malloc(sizeof *pool);
+
+	if (!pool)
+		return false;
+	identify_pool_init(pool);
+	*votes = 0;
+	for (uint32_t i = 0; i < s->n; i++) {
+		if (!has_vote(&s->page[i]))
+			continue;
+		identify_pool_add(pool, s->page[i].data, NULL);
+		++*votes;
+	}
+	identify_pool_result(pool, r);
+	*conflict = pool->conflict;
+	free(pool);
+	return true;
+}
+
 /* The layout that all pages together are certain of. */
 static enum nst_status decide_source(const struct scan *s,
 				     const struct plan_options *o,
 				     struct plan *out, struct nst_error *e)
 {
-	struct identify_pool *pool;
-	unsigned votes = 0;
+	unsigned votes;
+	bool conflict;
 
 	if (o->from) {
 		out->from = o->from;
 		out->given = true;
 		return NST_OK;
 	}
-	pool = malloc(sizeof *pool);
 	out->evidence = malloc(sizeof *out->evidence);
-	if (!pool || !out->evidence) {
-		free(pool);
+	if (!out->evidence || !plan_judge(s, out->evidence, &votes, &conflict))
 		return nst_fail(e, NST_SYSTEM, "out of memory");
-	}
-	identify_pool_init(pool);
-	for (uint32_t i = 0; i < s->n; i++) {
-		if (!has_vote(&s->page[i]))
-			continue;
-		identify_pool_add(pool, s->page[i].data, NULL);
-		votes++;
-	}
-	identify_pool_result(pool, out->evidence);
-	bool conflict = pool->conflict;
-	free(pool);
 	if (conflict)
 		return contradiction(s, e);
 	if (votes && out->evidence->verdict == IDENTIFY_AMBIGUOUS &&

@@ -40,4 +40,9 @@ enum nst_status plan_make(const struct scan *s, const struct plan_options *o,
 			  struct plan *out, struct nst_error *e);
 void plan_free(struct plan *p);
 
+/* The judgement of all pages together.  votes: how many had a say; conflict:
+ * some contradict each other.  False: out of memory. */
+bool plan_judge(const struct scan *s, struct identify_result *r,
+		unsigned *votes, bool *conflict);
+
 #endif

@@ -148,6 +148,7 @@ void scan_run(struct scan *s, const struct container_run *run)
 	s->pages_seen += run->size / VMCS12_SIZE;
 }
 
+/* Beyond the id, the abort indicator and launch_state. */
 static bool is_zero_beyond(const uint8_t *p, unsigned from)
 {
 	for (unsigned i = from; i < VMCS12_SIZE; i++)
@@ -191,7 +192,7 @@ static enum vmcs12_kind kind_in_ram(const struct scan *s,
 		if (vmcs12_pa(&states[i]) == p->gpa)
 			return VMCS12_STALE;
 	}
-	if (is_zero_beyond(p->data, 4))
+	if (is_zero_beyond(p->data, 12))
 		return VMCS12_EMPTY;
 	/* Bytes that no layout has fields for: not a vmcs12. */
 	if (r->verdict == IDENTIFY_NONE && r->candidate[0].unowned)
@@ -216,7 +217,8 @@ void scan_classify(struct scan *s, const struct container_state *states,
 
 		identify_page(p->data, r);
 		p->verdict = r->verdict;
-		p->layout = r->verdict == IDENTIFY_CERTAIN ? r->layout : NULL;
+		p->layout = r->verdict == IDENTIFY_CERTAIN && !r->empty ?
+			r->layout : NULL;
 		if (p->place == PLACE_RAM)
 			p->kind = kind_in_ram(s, p, r, states, nstates);
 		else

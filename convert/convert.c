@@ -1,0 +1,129 @@
+/* convert.c: turns a plan into patches of a container and has them written. */
+#include "convert/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/journal.h"
+#include "convert/source.h"
+
+/* The nested state that a page belongs to, as a copy that patches go into. */
+static uint8_t *patched_state(struct conversion *v, uint32_t index)
+{
+	const struct container_state *st = &v->c->states[index];
+
+	if (!v->state[index]) {
+		v->state[index] = malloc(st->size ? st->size : 1);
+		if (v->state[index])
+			memcpy(v->state[index], st->data, st->size);
+	}
+	return v->state[index];
+}
+
+static bool put_state(struct conversion *v, const struct plan_page *pp)
+{
+	const struct vmcs12_page *p = pp->page;
+	const struct container_state *st = &v->c->states[p->state];
+	uint8_t *copy = patched_state(v, p->state);
+	uint32_t off = st->bare_page ? 0 :
+		p->place == PLACE_SHADOW_STATE ? 128 + VMCS12_SIZE : 128;
+
+	if (!copy)
+		return false;
+	memcpy(copy + off, pp->after, VMCS12_SIZE);
+	return true;
+}
+
+static enum nst_status make_patches(struct conversion *v, struct nst_error *e)
+{
+	uint32_t n = v->plan.n + v->c->nstates;
+
+	v->patch = calloc(n ? n : 1, sizeof *v->patch);
+	v->state = calloc(v->c->nstates ? v->c->nstates : 1, sizeof *v->state);
+	if (!v->patch || !v->state)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	for (uint32_t i = 0; i < v->plan.n; i++) {
+		const struct plan_page *pp = &v->plan.page[i];
+
+		if (!pp->changed)
+			continue;
+		if (pp->page->place == PLACE_RAM)
+			v->patch[v->npatches++] = (struct container_patch){
+				.kind = PATCH_RAM, .gpa = pp->page->gpa,
+				.data = pp->after };
+		else if (!put_state(v, pp))
+			return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
+	for (uint32_t i = 0; i < v->c->nstates; i++)
+		if (v->state[i])
+			v->patch[v->npatches++] = (struct container_patch){
+				.kind = PATCH_STATE, .state = i,
+				.data = v->state[i] };
+	return NST_OK;
+}
+
+enum nst_status conversion_open(const char *path, const struct plan_options *o,
+				struct conversion *v, struct nst_error *e)
+{
+	enum nst_status st;
+
+	memset(v, 0, sizeof *v);
+	st = container_open(path, NULL, &v->c, e);
+	if (!st)
+		st = scan_container(v->c, !o->only_current, &v->scan, e);
+	if (!st)
+		st = plan_make(&v->scan, o, &v->plan, e);
+	if (!st)
+		st = make_patches(v, e);
+	if (st)
+		conversion_close(v);
+	return st;
+}
+
+enum nst_status conversion_write(struct conversion *v, const char *path,
+				 bool force, struct nst_error *e)
+{
+	return container_write(v->c, path, force, v->patch, v->npatches, e);
+}
+
+enum nst_status conversion_in_place(struct conversion *v, struct nst_error *e)
+{
+	struct journal j;
+	enum nst_status st;
+
+	if (!source_is_plain(v->c->src))
+		return nst_fail(e, NST_BAD_INPUT, "%s cannot be changed in place: "
+				"it is %s; write a new file with -o", v->c->path,
+				source_wrapping(v->c->src) ? "compressed" :
+				"not a regular file");
+	st = journal_begin(&j, v->c->path, e);
+	for (uint32_t i = 0; !st && i < v->npatches; i++) {
+		const struct container_patch *p = &v->patch[i];
+		uint64_t at;
+		size_t len = p->kind == PATCH_RAM ? VMCS12_SIZE :
+			v->c->states[p->state].size;
+
+		st = container_locate(v->c, p, &at, e);
+		if (!st)
+			st = journal_add(&j, at, source_at(v->c->src, at, len),
+					 p->data, len, e);
+	}
+	return journal_commit(&j, st, e);
+}
+
+enum nst_status conversion_undo(const char *path, struct nst_error *e)
+{
+	return journal_undo(path, e);
+}
+
+void conversion_close(struct conversion *v)
+{
+	for (uint32_t i = 0; v->state && i < v->c->nstates; i++)
+		free(v->state[i]);
+	free(v->state);
+	free(v->patch);
+	plan_free(&v->plan);
+	scan_free(&v->scan);
+	container_close(v->c);
+	memset(v, 0, sizeof *v);
+}
