@@ -1,6 +1,28 @@
 /* layout_arg.c: finds the layout that an option names. */
 #include "cli/layout_arg.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "layouts/layout_file.h"
+
+/* Lives as long as the program, like the built-in ones. */
+static enum nst_status from_file(const char *path, const struct layout **out,
+				 struct nst_error *e)
+{
+	struct layout *l = malloc(sizeof *l);
+	enum nst_status st;
+
+	if (!l)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	st = layout_parse_file(path, l, e);
+	if (st)
+		free(l);
+	else
+		*out = l;
+	return st;
+}
+
 enum nst_status layout_arg(const char *text, const struct layout **out,
 			   struct nst_error *e)
 {
@@ -9,6 +31,8 @@ enum nst_status layout_arg(const char *text, const struct layout **out,
 		*out = layout_of_kernel(text);
 	if (*out)
 		return NST_OK;
+	if (!access(text, R_OK))
+		return from_file(text, out, e);
 	return nst_fail(e, NST_USAGE, "%s: neither a layout (see `nstate "
 			"layouts`) nor a kernel release nor a layout file", text);
 }
