@@ -94,6 +94,9 @@ static void adopt(struct board *b)
 	r->base_seconds = days_of(y, decode(r, r->cmos[8]),
 				  decode(r, r->cmos[7])) * 86400 +
 		h * 3600 + decode(r, r->cmos[2]) * 60 + decode(r, r->cmos[0]);
+	/* Nonsense before 1970 counts from there. */
+	if (r->base_seconds < 0)
+		r->base_seconds = 0;
 	r->base_time = board_now(b);
 }
 

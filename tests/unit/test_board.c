@@ -702,6 +702,60 @@ static void state_goes_round(void **state)
 	snapshot_free(t);
 }
 
+/* Whatever a guest does to the ports and pages, in whatever order, the board
+ * goes on (the sanitizers look on). */
+static void random_accesses(void **state)
+{
+	static const uint16_t bases[12] = { 0x20, 0xa0, 0x40, 0x60, 0x70, 0x3f8,
+		0x510, 0xcf8, 0x2000, 0x4d0, 0xe0, 0xfff8 };
+	struct rig *r = *state;
+	struct board *b = r->vm.board;
+	uint64_t x = 88172645463325252ull;
+
+	for (unsigned i = 0; i < 200000; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		struct vcpu *c = &r->cpu[x >> 3 & 3];
+		uint16_t port = bases[(x >> 8 & 15) % 12] + (x >> 12 & 7);
+		unsigned size = 1u << (x >> 16) % 3;
+		uint32_t v = (uint32_t)(x >> 32);
+		bool gp = false;
+		uint64_t w;
+
+		switch (x % 7) {
+		case 0:
+			io_write(c, port, size, v);
+			break;
+		case 1:
+			io_read(c, port, size);
+			break;
+		case 2:
+			lapic_mmio_write((void *)(LAPIC_BASE >> 12), c,
+					 (x >> 20 & 0x3f) << 4, 4, v);
+			break;
+		case 3:
+			lapic_msr_write(c, 0x800 + (x >> 20 & 0x3f), v & 0x7ff,
+					&gp);
+			lapic_msr_read(c, 0x800 + (x >> 21 & 0x3f), &w);
+			break;
+		case 4:
+			ioapic_mmio_write(b, c, x & 0x10, 4,
+					  x & 0x10 ? v : v & 0x3f);
+			break;
+		case 5:
+			lapic_msr_write(c, 0x1b, LAPIC_BASE | (v & 0xd00), &gp);
+			break;
+		case 6:
+			if (i % 16 == 0)
+				run(r, 1 + v % 5000);
+			break;
+		}
+		r->vm.stopping = false;
+		r->vm.nmmio = 3;
+	}
+}
+
 #define ONE(f) cmocka_unit_test_setup_teardown(f, one_cpu, drop)
 #define FOUR(f) cmocka_unit_test_setup_teardown(f, four_cpus, drop)
 
@@ -714,7 +768,7 @@ int main(void)
 		FOUR(destinations), FOUR(startup), FOUR(turns_share_time),
 		ONE(pic), ONE(pit_interrupts), ONE(pit_channel2), ONE(ioapic),
 		ONE(serial), FOUR(keys_and_config), ONE(calendar), ONE(stops),
-		FOUR(state_goes_round),
+		FOUR(state_goes_round), FOUR(random_accesses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
