@@ -529,9 +529,10 @@ void identify_judge(const struct layout *l, const void *page,
 	c->layout = l;
 	memcpy(&launch_state, j.page + VMCS12_OFF_LAUNCH, sizeof launch_state);
 	launched = launch_state == 1;
-	judge_padding(&j);
 	judge_fields(&j);
 	judge_default1(&j, launched);
 	judge_unsupported(&j, launched);
 	judge_entry(&j, launched);
+	/* Last: a named field's fault tells a person more. */
+	judge_padding(&j);
 }
