@@ -35,26 +35,49 @@ static void map_bytes(const struct layout *l, uint16_t map[MAP_SIZE])
 }
 
 static uint16_t maps[LI_COUNT][MAP_SIZE];
+/* The same as masks: 0xff where a field or the header is. */
+static uint8_t owned[LI_COUNT][MAP_SIZE];
 static pthread_once_t maps_once = PTHREAD_ONCE_INIT;
 
 static void make_maps(void)
 {
-	for (unsigned i = 0; i < LI_COUNT; i++)
+	for (unsigned i = 0; i < LI_COUNT; i++) {
 		map_bytes(layout_at(i), maps[i]);
+		for (unsigned at = 0; at < MAP_SIZE; at++)
+			owned[i][at] = at < VMCS12_OFF_LAUNCH + 4 || maps[i][at] ?
+				0xff : 0;
+	}
+}
+
+/* Offsets of the bytes that are set, the header's aside; returns how many. */
+static unsigned find_set_bytes(const void *page, uint16_t at[MAP_SIZE])
+{
+	const uint8_t *bytes = page;
+	unsigned n = 0;
+
+	for (unsigned i = VMCS12_OFF_LAUNCH + 4; i < MAP_SIZE; i++)
+		if (bytes[i])
+			at[n++] = (uint16_t)i;
+	return n;
+}
+
+static bool same_reading(unsigned a, unsigned b, const uint16_t *at, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (maps[a][at[i]] != maps[b][at[i]])
+			return false;
+	return true;
 }
 
 bool identify_same_reading(const struct layout *a, const struct layout *b,
 			   const void *page)
 {
-	const uint16_t *ma = maps[a - builtin_layouts];
-	const uint16_t *mb = maps[b - builtin_layouts];
-	const uint8_t *bytes = page;
+	uint16_t at[MAP_SIZE];
 
 	pthread_once(&maps_once, make_maps);
-	for (unsigned at = VMCS12_OFF_LAUNCH + 4; at < MAP_SIZE; at++)
-		if (bytes[at] && ma[at] != mb[at])
-			return false;
-	return true;
+	return same_reading((unsigned)(a - builtin_layouts),
+			    (unsigned)(b - builtin_layouts), at,
+			    find_set_bytes(page, at));
 }
 
 static int by_rank(const void *a, const void *b)
@@ -147,22 +170,25 @@ static bool is_empty(const void *page)
 static void find_differences(const void *page,
 			     bool differ[IDENTIFY_MAX][IDENTIFY_MAX])
 {
+	uint16_t at[MAP_SIZE];
+	unsigned n = find_set_bytes(page, at);
+
 	memset(differ, 0, sizeof(bool[IDENTIFY_MAX][IDENTIFY_MAX]));
 	for (unsigned i = 0; i < LI_COUNT; i++)
 		for (unsigned k = i + 1; k < LI_COUNT; k++)
 			differ[i][k] = differ[k][i] =
-				!identify_same_reading(layout_at(i),
-						       layout_at(k), page);
+				!same_reading(i, k, at, n);
 }
 
 static void judge_page(const void *page, struct identify_result *r,
 		       bool differ[IDENTIFY_MAX][IDENTIFY_MAX])
 {
-	memset(r, 0, sizeof *r);
+	pthread_once(&maps_once, make_maps);
 	r->count = LI_COUNT;
 	r->empty = is_empty(page);
 	for (unsigned i = 0; i < LI_COUNT; i++)
-		identify_judge(layout_at(i), page, &r->candidate[i]);
+		identify_judge(layout_at(i), owned[i], MAP_SIZE, page,
+			       &r->candidate[i]);
 	find_differences(page, differ);
 	qsort(r->candidate, r->count, sizeof r->candidate[0], by_rank);
 	make_groups(r, differ);

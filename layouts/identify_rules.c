@@ -64,8 +64,24 @@ static void parse_gate(int idx, const char *text, size_t len)
 	}
 }
 
+/* What decode.h computes, kept: a page needs it hundreds of times. */
+static uint64_t known_bits[VF_COUNT], must_be_one[VF_COUNT];
+
+static void make_masks(void)
+{
+	for (unsigned f = 0; f < VF_COUNT; f++) {
+		known_bits[f] = vmcs_known_bits((enum vmcs_format)f);
+		must_be_one[f] = vmcs_default1((enum vmcs_format)f);
+		/* Those with a name may be 0, as IA32_VMX_TRUE_* say. */
+		for (unsigned bit = 0; bit < 64; bit++)
+			if (vmcs_bit_name((enum vmcs_format)f, bit))
+				must_be_one[f] &= ~(1ull << bit);
+	}
+}
+
 static void parse_gates(void)
 {
+	make_masks();
 	for (int i = 0; i < VMCS_FIELD_COUNT; i++) {
 		const char *p = vmcs_fields[i].gate;
 
@@ -167,14 +183,7 @@ static const char *check_clear(uint64_t v, uint64_t mask)
 
 static const char *check_known_bits(uint64_t v, uint64_t format)
 {
-	return check_clear(v, ~vmcs_known_bits((enum vmcs_format)format));
-}
-
-static const char *check_controls(uint64_t v, uint64_t arg)
-{
-	enum vmcs_format format = (enum vmcs_format)arg;
-
-	return check_clear(v, ~vmcs_known_bits(format));
+	return check_clear(v, ~known_bits[format]);
 }
 
 static const char all_ones[] = "all ones is no address";
@@ -360,28 +369,21 @@ static void judge_fields(const struct judge *j)
 }
 
 /* -- bytes that no field owns ----------------------------------------------- */
-static void judge_padding(const struct judge *j)
+static void judge_padding(const struct judge *j, const uint8_t *owned,
+			  unsigned size)
 {
 	static const uint8_t zero[VMCS12_SIZE];
-	uint8_t rest[VMCS12_SIZE];
-	unsigned end = j->l->size;
+	unsigned end = size;
 
-	memcpy(rest, j->page, end);
-	memset(rest, 0, VMCS12_OFF_LAUNCH + 4);
-	for (int i = 0; i < VMCS_FIELD_COUNT; i++)
-		if (layout_has(j->l, i))
-			memset(rest + j->l->offset[i], 0,
-			       vmcs_bytes(vmcs_fields[i].encoding));
-	if (memcmp(j->page + end, zero, VMCS12_SIZE - end)) {
-		memcpy(rest + end, j->page + end, VMCS12_SIZE - end);
+	if (memcmp(j->page + size, zero, VMCS12_SIZE - size))
 		end = VMCS12_SIZE;
-	}
-	if (!memcmp(rest, zero, end))
-		return;
 	for (unsigned at = 0; at < end; at += 8) {
-		uint64_t word = 0;
+		uint64_t word, mask = 0;
 
-		memcpy(&word, rest + at, end - at < 8 ? end - at : 8);
+		memcpy(&word, j->page + at, sizeof word);
+		if (at < size)
+			memcpy(&mask, owned + at, sizeof mask);
+		word &= ~mask;
 		if (!word)
 			continue;
 		j->c->unowned++;
@@ -401,14 +403,10 @@ static void judge_default1(const struct judge *j, bool launched)
 {
 	for (size_t w = 0; w < ARRAY_LEN(control_words); w++) {
 		enum vmcs_format format = control_words[w].format;
-		uint64_t must = vmcs_default1(format), v;
+		uint64_t must = must_be_one[format], v;
 
 		if (!must || !layout_has(j->l, control_words[w].field))
 			continue;
-		/* Those with a name may be 0, as IA32_VMX_TRUE_* say. */
-		for (unsigned bit = 0; bit < 64; bit++)
-			if (vmcs_bit_name(format, bit))
-				must &= ~(1ull << bit);
 		v = get(j, control_words[w].field);
 		if ((v & must) != must && (v || launched))
 			field_violation(j, control_words[w].field,
@@ -517,16 +515,16 @@ static void judge_entry(const struct judge *j, bool launched)
 				"usually canonical");
 }
 
-void identify_judge(const struct layout *l, const void *page,
-		    struct identify_candidate *c)
+void identify_judge(const struct layout *l, const uint8_t *owned, unsigned size,
+		    const void *page, struct identify_candidate *c)
 {
 	struct judge j = { l, page, c };
 	uint32_t launch_state;
 	bool launched;
 
 	pthread_once(&gates_once, parse_gates);
-	memset(c, 0, sizeof *c);
 	c->layout = l;
+	c->hard = c->weak = c->unowned = c->group = c->nreasons = 0;
 	memcpy(&launch_state, j.page + VMCS12_OFF_LAUNCH, sizeof launch_state);
 	launched = launch_state == 1;
 	judge_fields(&j);
@@ -534,5 +532,5 @@ void identify_judge(const struct layout *l, const void *page,
 	judge_unsupported(&j, launched);
 	judge_entry(&j, launched);
 	/* Last: a named field's fault tells a person more. */
-	judge_padding(&j);
+	judge_padding(&j, owned, size);
 }

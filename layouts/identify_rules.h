@@ -4,8 +4,9 @@
 
 #include "layouts/identify.h"
 
-/* Fills c but for its group. */
-void identify_judge(const struct layout *l, const void *page,
-		    struct identify_candidate *c);
+/* Fills c but for its group.  owned: for the first `size` bytes of the page (a
+ * multiple of 8, no field beyond) 0xff where a field or the header is, else 0. */
+void identify_judge(const struct layout *l, const uint8_t *owned, unsigned size,
+		    const void *page, struct identify_candidate *c);
 
 #endif
