@@ -93,7 +93,7 @@ int sink_close(struct sink *s, const struct layouts_options *o, int status)
 		wrote = outfile_close(&out, wrote, &e);
 	}
 	free(s->text);
-	return wrote ? cli_fail(o->output, &e) : status;
+	return wrote ? cli_fail(NULL, &e) : status;
 }
 
 int json_finish(json_t *root, const struct layouts_options *o, int status)
