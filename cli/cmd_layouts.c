@@ -200,12 +200,14 @@ static json_t *show_json(const struct layout *l)
 	for (unsigned at = 0; at < l->size; at++) {
 		int idx = field_at(l, at);
 		const struct vmcs_field *v = &vmcs_fields[idx < 0 ? 0 : idx];
+		char enc[8];
 
 		if (idx < 0)
 			continue;
-		json_array_append_new(members, json_pack("{s:i, s:i, s:i, s:s}",
+		snprintf(enc, sizeof enc, "0x%04x", v->encoding);
+		json_array_append_new(members, json_pack("{s:i, s:i, s:s, s:s}",
 			"offset", (int)at, "bytes", (int)vmcs_bytes(v->encoding),
-			"encoding", (int)v->encoding, "name", v->name));
+			"encoding", enc, "name", v->name));
 	}
 	json_object_set_new(root, "members", members);
 	return root;

@@ -320,20 +320,22 @@ static json_t *json_diff(const struct diff *d)
 	for (int i = 0; i < VMCS_FIELD_COUNT; i++) {
 		const char *name = vmcs_fields[i].name;
 		int a = d->a->offset[i], b = d->b->offset[i];
-		int enc = vmcs_fields[i].encoding;
+		char enc[8];
+
+		snprintf(enc, sizeof enc, "0x%04x", vmcs_fields[i].encoding);
 
 		if (a && b && a != b)
 			json_array_append_new(moved, json_pack(
-				"{s:s, s:i, s:i, s:i, s:i}", "name", name,
+				"{s:s, s:s, s:i, s:i, s:i}", "name", name,
 				"encoding", enc, "from", a, "to", b, "by",
 				b - a));
 		else if (a && !b)
 			json_array_append_new(removed, json_pack(
-				"{s:s, s:i, s:i}", "name", name, "encoding",
+				"{s:s, s:s, s:i}", "name", name, "encoding",
 				enc, "from", a));
 		else if (b && !a)
 			json_array_append_new(added, json_pack(
-				"{s:s, s:i, s:i}", "name", name, "encoding",
+				"{s:s, s:s, s:i}", "name", name, "encoding",
 				enc, "to", b));
 	}
 	return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o}", "from",
