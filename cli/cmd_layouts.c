@@ -169,9 +169,9 @@ static void show_text(const struct layout *l, FILE *f)
 		count_fields(l));
 	fprintf(f, "%6s %5s  %-8s %-30s %s\n", "OFFSET", "BYTES", "ENCODING",
 		"FIELD", "MEMBER");
-	fprintf(f, "%6u %5u  %-8s %-30s %s\n", 0, 4, "-", "(revision id)", "hdr");
-	fprintf(f, "%6u %5u  %-8s %-30s %s\n", 4, 4, "-", "(abort)", "abort");
-	fprintf(f, "%6u %5u  %-8s %-30s %s\n", 8, 4, "-", "(launch state)",
+	fprintf(f, "%6d %5d  %-8s %-30s %s\n", 0, 4, "-", "(revision id)", "hdr");
+	fprintf(f, "%6d %5d  %-8s %-30s %s\n", 4, 4, "-", "(abort)", "abort");
+	fprintf(f, "%6d %5d  %-8s %-30s %s\n", 8, 4, "-", "(launch state)",
 		"launch_state");
 	while (at < l->size) {
 		int idx = field_at(l, at);

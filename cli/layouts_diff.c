@@ -11,7 +11,7 @@
 #include "cli/layouts.h"
 #include "layouts/layout_file.h"
 
-enum { ROW = 64, MAX_RUNS = 64 };
+#define ROW 64u
 
 /* Consecutive fields (by offset in the first layout that has them) that share
  * one fate. */
@@ -150,7 +150,7 @@ static void picture(const struct diff *d, FILE *f, bool on)
 {
 	unsigned end = d->a->size > d->b->size ? d->a->size : d->b->size;
 
-	fprintf(f, "%6s  %-*s    %s\n", "", ROW / 2, d->a->id, d->b->id);
+	fprintf(f, "%6s  %-*s    %s\n", "", (int)ROW / 2, d->a->id, d->b->id);
 	for (unsigned at = 0; at < end && at + ROW <= VMCS12_SIZE; at += ROW) {
 		fprintf(f, "%6u  ", at);
 		print_row(f, d->mark_a + at, on);
@@ -207,8 +207,12 @@ static void print_text(const struct diff *d, FILE *f, bool on)
 }
 
 /* -- SVG ------------------------------------------------------------------------ */
-enum { UNIT = 7, ROW_HEIGHT = 22, LEFT = 50, TOP = 56, GAP = 60,
-       PAGE_WIDTH = ROW * UNIT };
+#define UNIT       7u
+#define ROW_HEIGHT 22u
+#define LEFT       50u
+#define TOP        56u
+#define GAP        60u
+#define PAGE_WIDTH (ROW * UNIT)
 
 static const char *fill(char mark)
 {

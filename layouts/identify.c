@@ -73,11 +73,11 @@ bool identify_same_reading(const struct layout *a, const struct layout *b,
 			   const void *page)
 {
 	uint16_t at[MAP_SIZE];
+	unsigned n = find_set_bytes(page, at);
 
 	pthread_once(&maps_once, make_maps);
 	return same_reading((unsigned)(a - builtin_layouts),
-			    (unsigned)(b - builtin_layouts), at,
-			    find_set_bytes(page, at));
+			    (unsigned)(b - builtin_layouts), at, n);
 }
 
 static int by_rank(const void *a, const void *b)
