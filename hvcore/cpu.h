@@ -144,6 +144,7 @@ enum {
 	PEND_TRAP = 32,       /* a debug trap (dr6_pending) waits */
 	PEND_MTF = 64, PEND_WINDOW = 128, PEND_VAPIC = 256, PEND_STOP = 512,
 	PEND_TIMER = 1024, PEND_PTIMER = 2048,
+	PEND_INJECT = 4096,   /* c->event is to be delivered (again) */
 };
 
 struct vcpu {

@@ -90,6 +90,11 @@ MEM_ACCESSORS(16)
 MEM_ACCESSORS(32)
 MEM_ACCESSORS(64)
 
+/* With the rights of cpl: stacks of another privilege level. */
+void mem_read_as(struct vcpu *c, uint64_t lin, void *buf, unsigned len,
+		 unsigned cpl);
+void mem_write_as(struct vcpu *c, uint64_t lin, const void *buf, unsigned len,
+		  unsigned cpl);
 /* Shadow-stack accesses of 4 or 8 bytes, aligned (CET, SDM vol. 1 ch. 17). */
 uint64_t mem_shstk_read(struct vcpu *c, uint64_t lin, unsigned size, bool user);
 void mem_shstk_write(struct vcpu *c, uint64_t lin, unsigned size, bool user,

@@ -84,6 +84,15 @@ void event_inject(struct vcpu *c, unsigned vector, enum event_type type,
 /* Between blocks, when pending_events or blocking is set: takes the highest
  * priority event that is deliverable (SDM 7.9 order).  True: state changed. */
 bool event_poll(struct vcpu *c);
+/* exec/ calls these around each instruction while c->mode has MODE_STEP, state
+ * synced.  before: instruction breakpoints (raises #DB).  after: the trap flag
+ * as it was before, data breakpoints, RF, MTF (vmx_retired). */
+void event_before_insn(struct vcpu *c);
+void event_after_insn(struct vcpu *c, bool tf_before);
+/* Does a breakpoint want MODE_STEP? */
+bool event_wants_step(const struct vcpu *c);
+/* IN, OUT, INS, OUTS: I/O breakpoints (DR7 R/W 10b), after the access. */
+void event_io_breakpoint(struct vcpu *c, uint16_t port, unsigned size);
 /* Far control transfers; SLOW handlers for CALL/JMP far, RETF, IRET, INT,
  * SYSCALL, SYSRET, SYSENTER, SYSEXIT stand in event/ too. */
 void load_segment(struct vcpu *c, int seg, uint16_t selector); /* MOV/POP/LxS */
@@ -109,6 +118,12 @@ unsigned maxphyaddr(const struct vcpu *c);
 void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 bool cpu_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, unsigned reg,
 	     unsigned bit);                       /* CPUID feature, cached */
+/* The value that the snapshot or the named model gives an MSR which has no
+ * place of its own in struct vcpu (capabilities among them). */
+bool model_msr(const struct vcpu *c, uint32_t index, uint64_t *v);
+const char *model_name(const struct vcpu *c); /* NULL: from a snapshot */
+/* vmx/: CPUID or the kept MSRs were replaced. */
+void vmx_model_changed(struct vcpu *c);
 uint64_t cpu_tsc(const struct vcpu *c);           /* host (L1) TSC */
 void cpu_reset(struct vcpu *c, bool init);        /* power-up or INIT */
 void cpu_sipi(struct vcpu *c, uint8_t vector);
@@ -145,6 +160,10 @@ uint16_t vmx_tlb_vpid(const struct vcpu *c);
 /* APIC-access page or virtual x2APIC: true when the access was virtualized. */
 bool vapic_read(struct vcpu *c, uint64_t offset, unsigned size, uint64_t *v);
 bool vapic_write(struct vcpu *c, uint64_t offset, unsigned size, uint64_t v);
+/* RDMSR and WRMSR of 0x800..0x8ff under "virtualize x2APIC mode", after
+ * vmx_hook_msr: false: not virtualized; raises #GP itself. */
+bool vmx_x2apic_read(struct vcpu *c, uint32_t index, uint64_t *v);
+bool vmx_x2apic_write(struct vcpu *c, uint32_t index, uint64_t v);
 bool vmx_is_apic_access(const struct vcpu *c, uint64_t hpa);
 
 /* ==== vmx/: the one question at each place an exit can come from ===========
@@ -176,7 +195,13 @@ bool vmx_wants_window(struct vcpu *c);  /* NMI/interrupt window, preemption
                                          * timer, MTF due: exits if so */
 void vmx_hook_triple_fault(struct vcpu *c); /* exits in non-root mode */
 void vmx_idt_vectoring(struct vcpu *c); /* an exit during delivery of c->event */
+/* Non-root: are NMIs held back?  (Physical NMIs that exit are not held back by
+ * virtual-NMI blocking.) */
 bool vmx_blocks_nmi(const struct vcpu *c);
+/* Non-root: does IRET end blocking by NMI (bit 3 of c->blocking, which stands
+ * for virtual-NMI blocking under virtual NMIs)? (SDM 26.3) */
+bool vmx_iret_unblocks(const struct vcpu *c);
+bool vmx_in_operation(const struct vcpu *c); /* after VMXON: INIT is blocked */
 uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc);   /* offset and scale */
 uint64_t vmx_apic_tpr(struct vcpu *c, bool write, uint64_t v); /* MOV CR8 */
 /* Instructions until the preemption timer fires, or ~0. */

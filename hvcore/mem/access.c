@@ -307,6 +307,26 @@ void mem_sys_probe_write(struct vcpu *c, uint64_t lin, unsigned len)
 	resolve_all(c, lin, len, ACC_WRITE, CLS_SUPER);
 }
 
+static enum tlb_class class_for(const struct vcpu *c, unsigned cpl)
+{
+	if (cpl == 3)
+		return CLS_USER;
+	return c->rflags & FLAG_AC && c->cr4 & CR4_SMAP ? CLS_SUPER_AC :
+							  CLS_SUPER;
+}
+
+void mem_read_as(struct vcpu *c, uint64_t lin, void *buf, unsigned len,
+		 unsigned cpl)
+{
+	read_all(c, lin, buf, len, class_for(c, cpl));
+}
+
+void mem_write_as(struct vcpu *c, uint64_t lin, const void *buf, unsigned len,
+		  unsigned cpl)
+{
+	write_all(c, lin, buf, len, class_for(c, cpl));
+}
+
 /* -- shadow stacks --------------------------------------------------------------------------- */
 uint64_t mem_shstk_read(struct vcpu *c, uint64_t lin, unsigned size, bool user)
 {

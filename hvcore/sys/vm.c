@@ -239,6 +239,33 @@ unsigned hv_code_bits(const struct vcpu *c)
 	return c->mode & MODE_CS32 ? 32 : 16;
 }
 
+unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len)
+{
+	uint8_t *out = buf;
+	unsigned done = 0;
+
+	while (done < len) {
+		uint64_t left = PAGE_MASK + 1 - (lin & PAGE_MASK), gpa;
+		unsigned n = len - done < left ? len - done : (unsigned)left;
+		const uint8_t *p;
+
+		if (!mem_peek_linear(c, lin, &gpa))
+			break;
+		p = phys_ptr(c->vm, gpa, n);
+		if (!p)
+			break;
+		memcpy(out + done, p, n);
+		done += n;
+		lin += n;
+	}
+	return done;
+}
+
+unsigned hv_code_bits(const struct vcpu *c)
+{
+	return c->mode & MODE_CS64 ? 64 : c->mode & MODE_CS32 ? 32 : 16;
+}
+
 enum nst_status hv_vcpu_set_regs(struct vcpu *c, const struct kvm_regs *r,
 				 struct nst_error *e)
 {
