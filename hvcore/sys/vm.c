@@ -216,28 +216,6 @@ bool hv_translate(struct vcpu *c, uint64_t lin, uint64_t *gpa)
 	return mem_peek_linear(c, lin, gpa);
 }
 
-unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len)
-{
-	uint8_t *out = buf;
-	uint64_t gpa;
-
-	for (unsigned n = 0; n < len; n++) {
-		const uint8_t *p;
-
-		if (!mem_peek_linear(c, lin + n, &gpa) ||
-		    !(p = phys_ptr(c->vm, gpa, 1)))
-			return n;
-		out[n] = *p;
-	}
-	return len;
-}
-
-unsigned hv_code_bits(const struct vcpu *c)
-{
-	if (c->mode & MODE_CS64)
-		return 64;
-	return c->mode & MODE_CS32 ? 32 : 16;
-}
 
 unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len)
 {
