@@ -281,7 +281,7 @@ static const char *check_exit_reason(uint64_t v, uint64_t arg)
 	(void)arg;
 	if (!vmx_exit_reason_name(v & 0xffff))
 		return "must be an exit reason";
-	return v & 0x51ff0000 ? "reserved bits must be 0" : NULL;
+	return v & 0x41ff0000 ? "reserved bits must be 0" : NULL;
 }
 
 static const char *check_access_rights(uint64_t v, uint64_t arg)
@@ -373,16 +373,12 @@ static void judge_padding(const struct judge *j, const uint8_t *owned,
 			  unsigned size)
 {
 	static const uint8_t zero[VMCS12_SIZE];
-	unsigned end = size;
 
-	if (memcmp(j->page + size, zero, VMCS12_SIZE - size))
-		end = VMCS12_SIZE;
-	for (unsigned at = 0; at < end; at += 8) {
-		uint64_t word, mask = 0;
+	for (unsigned at = 0; at < size; at += 8) {
+		uint64_t word, mask;
 
 		memcpy(&word, j->page + at, sizeof word);
-		if (at < size)
-			memcpy(&mask, owned + at, sizeof mask);
+		memcpy(&mask, owned + at, sizeof mask);
 		word &= ~mask;
 		if (!word)
 			continue;
@@ -390,6 +386,10 @@ static void judge_padding(const struct judge *j, const uint8_t *owned,
 		violation(j, -1, at, word, true,
 			  "bytes without a field must be 0");
 	}
+	/* KVM carries along what L1 left at the end of its VMCS region: odd,
+	 * but no word on where the fields are. */
+	if (memcmp(j->page + size, zero, VMCS12_SIZE - size))
+		violation(j, -1, size, 0, false, "usually 0 to the page's end");
 }
 
 /* -- what several fields must be together ----------------------------------- */

@@ -579,6 +579,10 @@ static inline void gen_make(struct gen *g, uint8_t page[VMCS12_SIZE])
 	launched = g->stage == GEN_LAUNCHED;
 	memcpy(page, &header, 4);
 	memcpy(page + 8, &launched, 4);
+	/* An L1 that did not clear its page. */
+	if (gen_chance(g, 1))
+		for (unsigned b = 1024; b < VMCS12_SIZE; b++)
+			page[b] = (uint8_t)gen_rand(g);
 	for (int i = 0; i < VMCS_FIELD_COUNT; i++)
 		if (g->l->at[i])
 			memcpy(page + g->l->at[i], &g->v[i],

@@ -42,7 +42,7 @@ static inline const char *pl_padding(const struct gen_layout *l,
 	for (unsigned k = 0; k < l->npadding; k++)
 		for (unsigned b = 0; b < l->padding[k][1]; b++)
 			DEMAND(page[l->padding[k][0] + b] == 0);
-	for (unsigned b = l->size; b < VMCS12_SIZE; b++)
+	for (unsigned b = l->size; b < 1024; b++)
 		DEMAND(page[b] == 0);
 	return NULL;
 }
