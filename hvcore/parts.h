@@ -26,12 +26,13 @@ uint64_t insn_effective(struct vcpu *c, const struct insn *i); /* offset only */
 unsigned insn_opsize(const struct insn *i);  /* 2, 4, 8 bytes */
 unsigned insn_adsize(const struct insn *i);  /* 2, 4, 8 bytes */
 unsigned insn_rep(const struct insn *i);     /* 0, 0xf2, 0xf3 */
+/* #SS(0) or #GP(0): by the segment, or in 64-bit mode by the base register. */
+_Noreturn void insn_address_fault(struct vcpu *c, const struct insn *i);
 /* Sets RIP from a SLOW handler that ENDS its block. */
 void cpu_jump(struct vcpu *c, uint64_t rip);
 /* The register operand of ModRM.reg (i->reg) and the opcode's immediate
  * (i->imm) are in struct insn; which of the forms of an opcode it is tells: */
 unsigned insn_opcode(const struct insn *i);  /* last opcode byte */
-bool insn_reg_form(const struct insn *i);    /* !insn_is_mem */
 
 /* SLOW handlers of sys/ (system instructions).  ModRM forms: control or debug
  * register number in i->reg, general register in i->rm. */
@@ -207,6 +208,7 @@ uint64_t vmx_apic_tpr(struct vcpu *c, bool write, uint64_t v); /* MOV CR8 */
 /* Instructions until the preemption timer fires, or ~0. */
 uint64_t vmx_ptimer_left(const struct vcpu *c);
 void vmx_retired(struct vcpu *c);       /* MTF: after one instruction */
+bool vmx_mtf(const struct vcpu *c);     /* MTF is on: cpu_update_mode asks */
 void vmx_init_vcpu(struct vcpu *c);
 void vmx_free_vcpu(struct vcpu *c);
 void vmx_reset(struct vcpu *c);
