@@ -212,6 +212,7 @@ static void print_text(const struct diff *d, FILE *f, bool on)
 #define LEFT       50u
 #define TOP        56u
 #define GAP        60u
+#define LEGEND     90u
 #define PAGE_WIDTH (ROW * UNIT)
 
 static const char *fill(char mark)
@@ -271,7 +272,7 @@ static void svg_page(FILE *f, unsigned left, const struct layout *l,
 
 static void svg_legend(const struct diff *d, FILE *f, unsigned y)
 {
-	unsigned x = LEFT;
+	const unsigned a_row = (PAGE_WIDTH * 2 + GAP) / LEGEND;
 
 	for (unsigned i = 0; i < d->nshifts + 3; i++) {
 		static const char marks[] = { '=', '+', '-' };
@@ -279,13 +280,14 @@ static void svg_legend(const struct diff *d, FILE *f, unsigned y)
 						     "removed" };
 		char mark = i < 3 ? marks[i] :
 			(char)(i - 3 < 26 ? 'a' + (i - 3) : 'z');
+		unsigned x = LEFT + i % a_row * LEGEND;
+		unsigned at = y + i / a_row * ROW_HEIGHT;
 		char text[32];
 
 		snprintf(text, sizeof text, "%+d", i < 3 ? 0 : d->shifts[i - 3]);
 		fprintf(f, "<rect x=\"%u\" y=\"%u\" width=\"14\" height=\"14\" "
-			"fill=\"%s\"/><text x=\"%u\" y=\"%u\">%s</text>\n", x, y,
-			fill(mark), x + 20, y + 12, i < 3 ? words[i] : text);
-		x += 90;
+			"fill=\"%s\"/><text x=\"%u\" y=\"%u\">%s</text>\n", x, at,
+			fill(mark), x + 20, at + 12, i < 3 ? words[i] : text);
 	}
 }
 
@@ -294,7 +296,8 @@ static void print_svg(const struct diff *d, FILE *f)
 	unsigned end = d->a->size > d->b->size ? d->a->size : d->b->size;
 	unsigned rows = (end + ROW - 1) / ROW;
 	unsigned width = LEFT + 2 * PAGE_WIDTH + GAP + 20;
-	unsigned height = TOP + rows * ROW_HEIGHT + 50;
+	unsigned legend = d->nshifts * LEGEND / (PAGE_WIDTH * 2) + 1;
+	unsigned height = TOP + (rows + legend) * ROW_HEIGHT + 50;
 
 	fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" "
 		"height=\"%u\" viewBox=\"0 0 %u %u\">\n<style>text{font:13px "

@@ -186,9 +186,11 @@ static int print_text(const struct judgement *j,
 	fprintf(s.f, "%s: %s\n", j->c->path, j->c->ops->kind);
 	print_verdict(j, s.f);
 	if (j->pool.nonempty || j->pool.skipped) {
-		fprintf(s.f, "\nAll %u pages together%s:\n",
-			j->pool.pages - j->pool.skipped, j->pool.skipped ?
-			" (those that fit no layout aside)" : "");
+		fprintf(s.f, "\n%u page%s judged together%s:\n",
+			j->pool.pages - j->pool.skipped,
+			j->pool.pages - j->pool.skipped == 1 ? "" : "s",
+			j->pool.skipped ? " (those that fit no layout aside)" :
+			"");
 		if (j->pool.nonempty)
 			print_candidates(&j->all, o->all, s.f);
 	}
