@@ -157,6 +157,7 @@ struct board {
 	struct serial serial;
 	struct fw_cfg fw;
 	uint32_t pci_address;
+	uint16_t pm_enable;
 	uint8_t port92, port61, scratch[4];
 	uint8_t shutdown_match;  /* letters of "Shutdown" seen on 0x8900 */
 	uint8_t *testdev_ram;

@@ -84,6 +84,35 @@ void testdev_write(void *dev, struct vcpu *c, uint64_t off, unsigned size,
 		memcpy(p + off, &v, size);
 }
 
+/* -- ACPI power management: PM1a event and control blocks, PM timer ---------------- */
+enum { PM_STATUS = 0x600, PM_ENABLE = 0x602, PM_CONTROL = 0x604,
+       PM_TIMER = 0x608 };
+
+/* No event is ever pending; SCI_EN is always on: there is no legacy mode. */
+static uint32_t pm_read(const struct board *b, uint16_t port)
+{
+	switch (port) {
+	case PM_ENABLE:
+		return b->pm_enable;
+	case PM_CONTROL:
+		return 1;
+	case PM_TIMER:
+		return (uint32_t)board_to_hz(b, board_now(b), 3579545) &
+			0xffffff;
+	}
+	return 0;
+}
+
+/* SLP_EN with sleep type 0 is S5, as the DSDT says. */
+static void pm_write(struct board *b, struct vcpu *c, uint16_t port, uint32_t v)
+{
+	if (port == PM_ENABLE)
+		b->pm_enable = (uint16_t)v;
+	else if (port == PM_CONTROL && v & 0x2000 && !(v >> 10 & 7))
+		board_stop(b, c, HV_STOP_SHUTDOWN, 1,
+			   "the guest powered the machine off");
+}
+
 /* -- ports of one byte -------------------------------------------------------------- */
 static uint8_t read8(struct board *b, uint16_t port)
 {
@@ -173,6 +202,8 @@ static uint32_t dispatch_read(struct board *b, uint16_t port, unsigned size)
 		return b->pci_address;
 	if (port == 0x510 && size == 2)
 		return b->fw.select;
+	if (port >= PM_STATUS && port <= PM_TIMER && size > 1)
+		return pm_read(b, port);
 	for (unsigned i = 0; i < size; i++)
 		v |= (uint32_t)read8(b, (uint16_t)(port + i)) << 8 * i;
 	return v;
@@ -192,6 +223,10 @@ static void dispatch_write(struct board *b, struct vcpu *c, uint16_t port,
 	}
 	if (port == 0xcf8 && size == 4) {
 		b->pci_address = v & 0x80fffffc;
+		return;
+	}
+	if (port >= PM_STATUS && port <= PM_CONTROL && size > 1) {
+		pm_write(b, c, port, v);
 		return;
 	}
 	if (port == 0xe4)

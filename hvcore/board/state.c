@@ -29,6 +29,7 @@ struct board_note {
 	struct serial serial;
 	struct fw_cfg fw;
 	uint32_t pci_address;
+	uint16_t pm_enable;
 	uint8_t port92, port61, scratch[4], shutdown_match;
 };
 
@@ -185,6 +186,7 @@ static enum nst_status save_note(const struct board *b, struct snapshot *s,
 	n->serial = b->serial;
 	n->fw = b->fw;
 	n->pci_address = b->pci_address;
+	n->pm_enable = b->pm_enable;
 	n->port92 = b->port92;
 	n->port61 = b->port61;
 	memcpy(n->scratch, b->scratch, sizeof n->scratch);
@@ -269,6 +271,7 @@ static enum nst_status load_note(struct board *b,
 	b->serial = n.serial;
 	b->fw = n.fw;
 	b->pci_address = n.pci_address;
+	b->pm_enable = n.pm_enable;
 	b->port92 = n.port92;
 	b->port61 = n.port61;
 	memcpy(b->scratch, n.scratch, sizeof n.scratch);
