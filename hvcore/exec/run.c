@@ -111,8 +111,10 @@ static void step(struct vcpu *c)
 /* Instructions that may run before something else has to be looked at. */
 static uint64_t allowance(struct vcpu *c, uint64_t left)
 {
-	uint64_t timer;
+	uint64_t timer = board_next_event(c);
 
+	if (timer < left)
+		left = timer;
 	if (!c->nonroot)
 		return left;
 	timer = vmx_ptimer_left(c);
@@ -143,6 +145,7 @@ static void loop(struct vcpu *c, uint64_t end)
 		if (now >= end)
 			break;
 		arm(c, end - now);
+		board_time(c);
 		if (c->nonroot && !vmx_ptimer_left(c))
 			c->pending_events |= PEND_PTIMER;
 		if (!events(c))
