@@ -12,6 +12,8 @@
 #include "layouts/layouts.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 /* Told once for each difference: where ("vcpu 0 msr 0x174", "RAM page
  * 0x401000"), what each side has. */
 typedef void compare_fn(void *arg, const char *where, const char *left,
@@ -21,5 +23,7 @@ typedef void compare_fn(void *arg, const char *where, const char *left,
 unsigned snapshot_compare(const struct snapshot *a, const struct snapshot *b,
 			  const struct layout *layout, bool strict,
 			  compare_fn *fn, void *arg);
+
+#pragma GCC visibility pop
 
 #endif

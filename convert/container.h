@@ -14,6 +14,8 @@
 #include "layouts/error.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 struct container;
 
 /* An input file, whatever its wrapping.  Peels gzip, xz, zstd, bzip2, lz4 and
@@ -130,5 +132,7 @@ enum nst_status container_locate(struct container *c,
 /* Everything the file holds, RAM included, as a snapshot. */
 enum nst_status container_load(struct container *c, struct snapshot **out,
 			       struct nst_error *e);
+
+#pragma GCC visibility pop
 
 #endif

@@ -11,6 +11,8 @@
 #include "layouts/error.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 /* Reads one vCPU: registers, all MSRs of KVM_GET_MSR_INDEX_LIST and the VMX
  * capability MSRs, XSAVE, events, debug registers, LAPIC, CPUID, nested state.
  * kvm_fd is /dev/kvm.  After an I/O or MMIO exit, run the vCPU once with
@@ -29,5 +31,7 @@ enum nst_status nstate_capture(int kvm_fd, int vm_fd, const int *vcpu_fds,
 			       uint32_t nvcpus, const struct snapshot_ram *ram,
 			       uint32_t nram, struct snapshot **out,
 			       struct nst_error *e);
+
+#pragma GCC visibility pop
 
 #endif

@@ -9,6 +9,8 @@
 #include "layouts/layouts.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 struct loaded {
 	struct snapshot *snapshot;
 	const struct layout *layout; /* of every vmcs12 in it now */
@@ -20,5 +22,7 @@ struct loaded {
 /* from: NULL to identify it. */
 enum nst_status load_converted(const char *path, const struct layout *from,
 			       struct loaded *out, struct nst_error *e);
+
+#pragma GCC visibility pop
 
 #endif

@@ -11,6 +11,8 @@
 #include "layouts/error.h"
 #include "layouts/layouts.h"
 
+#pragma GCC visibility push(default)
+
 /* Bits of remap_page's and remap_plan's what[]: one byte a field. */
 enum {
 	REMAP_MOVED = 1,    /* in both, at another offset */
@@ -38,5 +40,7 @@ enum nst_status remap_page(const struct layout *from, const struct layout *to,
  * to be dropped; the newest of all where there is none. */
 const struct layout *remap_target(const struct layout *from,
 				  const uint8_t *const *pages, unsigned n);
+
+#pragma GCC visibility pop
 
 #endif

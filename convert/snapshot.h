@@ -9,6 +9,8 @@
 #include "layouts/error.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 /* Writes s to path ("-": standard output).  A name that ends in .gz makes it
  * gzip'ed.  Pages of zeros at the end of a run of RAM take no room.  Same s,
  * same bytes. */
@@ -29,5 +31,7 @@ bool snapshot_set_nested(struct snapshot *s, uint32_t vcpu, const void *data,
 struct ram_plan { uint64_t gpa, size; };
 bool snapshot_make_ram(struct snapshot *s, const struct ram_plan *runs,
 		       uint32_t n);
+
+#pragma GCC visibility pop
 
 #endif

@@ -18,6 +18,8 @@
 #include "layouts/error.h"
 #include "layouts/snapshot.h"
 
+#pragma GCC visibility push(default)
+
 struct vm;
 struct vcpu;
 
@@ -145,5 +147,7 @@ enum nst_status hv_vcpu_set_regs(struct vcpu *c, const struct kvm_regs *r,
 				 struct nst_error *e);
 /* Tells the core that the host changed a byte of RAM that holds code. */
 void hv_ram_changed(struct vm *vm, uint64_t gpa, unsigned len);
+
+#pragma GCC visibility pop
 
 #endif

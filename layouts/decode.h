@@ -5,6 +5,8 @@
 
 #include "layouts/layouts.h"
 
+#pragma GCC visibility push(default)
+
 /* Text that grows in a caller's buffer and is cut where it ends. */
 struct text {
 	char *buf;
@@ -34,5 +36,7 @@ const char *vmcs_page_decode(const struct layout *l, const void *page, int idx,
 uint64_t vmcs_known_bits(enum vmcs_format format);
 /* The default1 or fixed-1 bits of a format. */
 uint64_t vmcs_default1(enum vmcs_format format);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #ifndef NSTATE_LAYOUTS_ERROR_H
 #define NSTATE_LAYOUTS_ERROR_H
 
+#pragma GCC visibility push(default)
+
 enum nst_status {
 	NST_OK = 0,        /* done and good */
 	NST_NO = 1,        /* the answer is no: differs, would be refused */
@@ -24,5 +26,7 @@ struct nst_error {
 enum nst_status nst_fail(struct nst_error *e, enum nst_status status,
 			 const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+#pragma GCC visibility pop
 
 #endif

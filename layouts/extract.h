@@ -15,6 +15,8 @@
 #include "layouts/error.h"
 #include "layouts/layouts.h"
 
+#pragma GCC visibility push(default)
+
 enum { EXTRACT_NOTES = 16 };
 
 /* What one witness says. */
@@ -62,5 +64,7 @@ void extract_member(struct extract_result *r, struct extract_view *v,
 int extract_memory_file(const void *data, size_t size);
 void extract_btf(const struct extract_input *in, struct extract_result *r);
 void extract_dwarf(const struct extract_input *in, struct extract_result *r);
+
+#pragma GCC visibility pop
 
 #endif

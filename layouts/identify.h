@@ -15,6 +15,8 @@
 
 #include "layouts/layouts.h"
 
+#pragma GCC visibility push(default)
+
 enum { IDENTIFY_MAX = 16, IDENTIFY_REASONS = 12 };
 
 enum identify_verdict {
@@ -94,5 +96,7 @@ const char *identify_verdict_name(enum identify_verdict v);
 /* Do both built-in layouts place every non-zero byte of the page alike? */
 bool identify_same_reading(const struct layout *a, const struct layout *b,
 			   const void *page);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #include "layouts/error.h"
 #include "layouts/layouts.h"
 
+#pragma GCC visibility push(default)
+
 /* Writes l in the format that layout_parse reads.  comment (may be NULL) goes
  * into the head, one "# " line for each of its lines. */
 void layout_print(const struct layout *l, const char *comment, FILE *f);
@@ -28,5 +30,7 @@ enum nst_status layout_validate(const struct layout *l, struct nst_error *e);
 
 /* Fills what follows from the offsets: preserves_v40. */
 void layout_derive(struct layout *l);
+
+#pragma GCC visibility pop
 
 #endif

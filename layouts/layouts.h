@@ -10,6 +10,8 @@
 
 #include "layouts/vmcs.h"
 
+#pragma GCC visibility push(default)
+
 /* Bytes that stand at the same place in every layout. */
 enum { VMCS12_OFF_REVISION = 0, VMCS12_OFF_ABORT = 4, VMCS12_OFF_LAUNCH = 8 };
 #define VMCS12_SHADOW_BIT 0x80000000u
@@ -61,5 +63,7 @@ static inline void layout_set(const struct layout *l, void *page, int idx,
 	memcpy((uint8_t *)page + l->offset[idx], &value,
 	       vmcs_bytes(vmcs_fields[idx].encoding));
 }
+
+#pragma GCC visibility pop
 
 #endif

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
+
 /* ELF note types under the name "KVM"; see nstate-snapshot(5). */
 enum snapshot_note {
 	SN_REGS = 1, SN_SREGS, SN_SREGS2, SN_MSRS, SN_XSAVE, SN_XCRS, SN_EVENTS,
@@ -90,5 +92,7 @@ bool snapshot_origin(const struct snapshot *s, const char *key, char *buf,
 /* Host pointer to guest-physical [gpa, gpa+len), or NULL where not all is in
  * one run. */
 uint8_t *snapshot_ram_at(const struct snapshot *s, uint64_t gpa, uint64_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
+
 #define VMCS12_REVISION 0x11e57ed0u
 #define VMCS12_SIZE 4096u
 
@@ -99,5 +101,7 @@ const char *vmcs_bit_name(enum vmcs_format format, unsigned bit);
 const char *vmx_exit_reason_name(unsigned basic_reason); /* or NULL */
 int vmx_exit_reason_lookup(const char *text);            /* or -1 */
 const char *vmx_insn_error_name(unsigned number);        /* or NULL */
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,7 +5,9 @@ BINDIR  ?= $(PREFIX)/bin
 INCDIR  ?= $(PREFIX)/include/nstate
 SHAREDIR ?= $(PREFIX)/share
 PUBLIC_HEADERS := layouts/vmcs.h layouts/vmcs_fields.def layouts/layouts.h \
-	layouts/error.h layouts/snapshot.h convert/container.h \
+	layouts/error.h layouts/snapshot.h layouts/decode.h \
+	layouts/identify.h layouts/layout_file.h layouts/extract.h \
+	convert/container.h \
 	convert/snapshot.h convert/remap.h convert/compare.h convert/load.h \
 	convert/kvm_state.h hvcore/hvcore.h
 MAN_PAGES = $(wildcard man/*.[1-9])
