@@ -139,6 +139,10 @@ void lapic_accept(struct lapic *l, const struct apic_msg *m)
 		cpu_pend(l->c, PEND_INIT);
 		break;
 	case DM_STARTUP:
+		/* Lost unless the processor waits for it, or is about to. */
+		if (l->c->activity != ACT_WAIT_SIPI &&
+		    !(l->c->pending_events & PEND_INIT))
+			break;
 		l->sipi_vector = m->vector;
 		cpu_pend(l->c, PEND_SIPI);
 		break;

@@ -43,7 +43,8 @@ void cpu_reset(struct vcpu *c, bool init)
 	c->blocking = 0;
 	c->in_smm = false;
 	c->dr6_pending = 0;
-	c->pending_events &= PEND_STOP | PEND_INTR;
+	/* A start-up IPI that came after the INIT is still to be taken. */
+	c->pending_events &= PEND_STOP | PEND_INTR | (init ? PEND_SIPI : 0);
 	c->event.valid = false;
 	c->nested_faults = 0;
 	c->nonroot = false;

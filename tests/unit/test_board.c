@@ -403,6 +403,10 @@ static void startup(void **state)
 	assert_int_equal(pending(r, PEND_INIT), 0xe);
 	set(&r->cpu[0], LR_ICR, 0xc8500); /* de-assert: nothing */
 	assert_int_equal(pending(r, PEND_INIT), 0);
+	set(&r->cpu[0], LR_ICR, 0xc4609); /* nobody waits for it */
+	assert_int_equal(pending(r, PEND_SIPI), 0);
+	for (unsigned i = 1; i < 4; i++)
+		r->cpu[i].activity = ACT_WAIT_SIPI;
 	set(&r->cpu[0], LR_ICR, 0xc4609);
 	assert_int_equal(pending(r, PEND_SIPI), 0xe);
 	assert_int_equal(lapic_sipi_vector(r->cpu[3].lapic), 9);
