@@ -233,6 +233,17 @@ struct mmio_region {
 	void *dev;
 };
 
+/* How an L0 shows itself beside what the SDM says (vmx/l0.c). */
+struct l0_profile {
+	char name[32];
+	const struct layout *fields;  /* those that VMREAD finds; NULL: all */
+	uint32_t ar_mask;             /* VMWRITE keeps these access-rights bits */
+	bool pml_dirty_only;          /* PML looks at the index for D only */
+	bool launched_at_exit;        /* launch_state is set by the first exit */
+	bool by_capability;           /* fields of controls that the capability
+	                               * MSRs do not allow are not found */
+};
+
 #define VM_MAX_VCPUS 256
 struct vm {
 	struct hv_ops ops;
@@ -245,6 +256,7 @@ struct vm {
 	struct block_cache *blocks;
 	struct board *board;     /* NULL: bare vCPUs without devices */
 	const struct l0_profile *l0; /* vmx/ */
+	struct l0_profile l0_own;    /* what l0 points to, if it was set */
 	struct hv_stats stats;
 	struct hv_stop stop;
 	bool stopping;

@@ -68,6 +68,8 @@ struct hv_ops {
 	 * 25-17's. */
 	void (*event)(void *arg, unsigned vcpu, unsigned vector, unsigned type,
 		      bool has_error, uint32_t error);
+	/* L2 dirtied a page: its GPA went to the page-modification log. */
+	void (*pml)(void *arg, unsigned vcpu, uint64_t gpa);
 	/* A write to a page that hv_watch_page named. */
 	void (*write)(void *arg, unsigned vcpu, uint64_t gpa, unsigned len);
 	void *arg;

@@ -1,0 +1,74 @@
+/* l0.c: how a given L0 shows itself to L1 beside what the SDM says: one profile
+ * for each kernel release, by its vmcs12 layout, and the bare SDM. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "hvcore/vmx/vmx.h"
+
+/* KVM's VMWRITE keeps bits 16, 15:12 and 8:0 of access rights. */
+#define KVM_AR_MASK 0x1f0ffu
+
+static const struct l0_profile sdm = {
+	.name = "sdm", .ar_mask = 0xffffffff,
+};
+
+const struct l0_profile *l0_default(void)
+{
+	static const struct l0_profile newest = {
+		.name = "7.2", .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
+		.launched_at_exit = true, .by_capability = true,
+	};
+	return &newest;
+}
+
+/* 7.x drops the fields that its own processor has no use for. */
+static bool capable(const struct vcpu *c, int idx)
+{
+	const struct vmx_caps *caps = &c->vmx->caps;
+
+	switch (vmcs_fields[idx].encoding) {
+	case VMCS_TSC_MULTIPLIER:
+		return vmx_cap(caps, 0x48b) >> 32 & SEC_TSC_SCALING;
+	case VMCS_GUEST_S_CET: case VMCS_GUEST_SSP:
+	case VMCS_GUEST_INTR_SSP_TABLE: case VMCS_HOST_S_CET:
+	case VMCS_HOST_SSP: case VMCS_HOST_INTR_SSP_TABLE:
+		return vmx_cap(caps, 0x484) >> 32 & ENTRY_LOAD_CET;
+	}
+	return true;
+}
+
+bool vmx_knows_field(const struct vcpu *c, int idx)
+{
+	const struct l0_profile *p = c->vm->l0;
+
+	return layout_has(p->fields ? p->fields : c->vmx->l, idx) &&
+	       (!p->by_capability || capable(c, idx));
+}
+
+/* The release of the newest kernel whose layout is known. */
+#define NEWEST "7.2"
+
+enum nst_status hv_set_l0(struct vm *vm, const char *name, struct nst_error *e)
+{
+	struct l0_profile *own = &vm->l0_own;
+	const struct layout *l;
+
+	if (name && !strcmp(name, "sdm")) {
+		*own = sdm;
+		vm->l0 = own;
+		return NST_OK;
+	}
+	name = name ? name : NEWEST;
+	l = layout_of_kernel(name);
+	l = l ? l : layout_by_name(name);
+	if (!l)
+		return nst_fail(e, NST_USAGE, "%s: no L0 profile (sdm, or a "
+				"kernel release: 5.10, 6.1, 7.2)", name);
+	*own = (struct l0_profile){
+		.fields = l, .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
+		.launched_at_exit = true, .by_capability = name[0] == '7',
+	};
+	snprintf(own->name, sizeof own->name, "%s", name);
+	vm->l0 = own;
+	return NST_OK;
+}

@@ -1,0 +1,187 @@
+/* vmx.c: a vCPU's VMX state: made, reset, freed; the current VMCS between guest
+ * RAM and its copy; small questions that other parts ask. */
+#include "hvcore/vmx/vmx.h"
+
+#include <stdlib.h>
+
+#define FEATURE_LOCK 1u
+
+void vmx_init_vcpu(struct vcpu *c)
+{
+	c->vmx = aligned_alloc(64, (sizeof *c->vmx + 63) & ~63ul);
+	if (!c->vmx)
+		return;
+	memset(c->vmx, 0, sizeof *c->vmx);
+	c->vmx->l = layout_union();
+	if (!c->vm->l0)
+		c->vm->l0 = l0_default();
+	vmx_reset(c);
+}
+
+void vmx_free_vcpu(struct vcpu *c)
+{
+	free(c->vmx);
+	c->vmx = NULL;
+}
+
+void vmx_reset(struct vcpu *c)
+{
+	struct vmx *v = c->vmx;
+
+	if (!v)
+		return;
+	v->vmxon_pa = v->current = v->shadow_pa = VMX_NONE;
+	v->dirty = CHECK_ALL;
+	v->run_pending = v->mtf_pending = v->mtf_armed = false;
+	v->host_nmi_blocked = v->iret_unblocked_nmi = false;
+	v->nested_size = 128;
+	memset(&v->ctl, 0, sizeof v->ctl);
+	v->ctl.apic_access = VMX_NONE;
+	c->nonroot = false;
+}
+
+bool vmx_on(const struct vcpu *c)
+{
+	return c->vmx->vmxon_pa != VMX_NONE;
+}
+
+/* -- the current VMCS ---------------------------------------------------------- */
+void vmx_write_back(struct vcpu *c)
+{
+	struct vmx *v = c->vmx;
+
+	if (v->current != VMX_NONE)
+		phys_write(c, v->current, v->page, VMCS12_SIZE);
+}
+
+void vmx_load_page(struct vcpu *c, uint64_t pa)
+{
+	struct vmx *v = c->vmx;
+
+	phys_read(c, pa, v->page, VMCS12_SIZE);
+	v->current = pa;
+	v->dirty = CHECK_ALL;
+}
+
+/* Pages that hold cached VMX data are re-read when they are loaded, never while
+ * they are cached: KVM does not look at them meanwhile either. */
+void vmx_watch_write(struct vcpu *c, uint64_t gpa, unsigned len)
+{
+	(void)c, (void)gpa, (void)len;
+}
+
+/* -- questions ----------------------------------------------------------------------- */
+uint64_t vmx_cr0_fixed(const struct vcpu *c, bool fixed1)
+{
+	return vmx_cap(&c->vmx->caps, fixed1 ? 0x487 : 0x486);
+}
+
+/* SDM 24.8: what MOV to CR0 and CR4 may load in VMX operation. */
+bool vmx_cr_allowed(const struct vcpu *c, int cr, uint64_t v)
+{
+	const struct vmx_caps *caps = &c->vmx->caps;
+	uint64_t must = vmx_cap(caps, cr ? 0x488 : 0x486);
+	uint64_t may = vmx_cap(caps, cr ? 0x489 : 0x487);
+
+	if (!vmx_on(c))
+		return true;
+	if (!cr && c->nonroot && c->vmx->ctl.sec & SEC_UNRESTRICTED)
+		must &= ~(CR0_PE | CR0_PG);
+	return (v & must) == must && !(v & ~may);
+}
+
+bool ept_enabled(const struct vcpu *c)
+{
+	return c->nonroot && c->vmx->ctl.ept;
+}
+
+uint64_t vmx_tlb_eptp(const struct vcpu *c)
+{
+	return ept_enabled(c) ? c->vmx->ctl.eptp : 0;
+}
+
+uint16_t vmx_tlb_vpid(const struct vcpu *c)
+{
+	return c->nonroot ? c->vmx->ctl.vpid : 0;
+}
+
+bool vmx_blocks_nmi(const struct vcpu *c)
+{
+	if (c->nonroot && c->vmx->ctl.pin & PIN_VNMI)
+		return c->vmx->host_nmi_blocked;
+	return c->blocking & BLOCK_NMI;
+}
+
+/* SDM 26.3: IRET ends virtual-NMI blocking, or blocking by NMI where NMIs do
+ * not exit. */
+bool vmx_iret_unblocks(const struct vcpu *c)
+{
+	uint32_t pin = c->vmx->ctl.pin;
+
+	return !(pin & PIN_NMI) || pin & PIN_VNMI;
+}
+
+bool vmx_in_operation(const struct vcpu *c)
+{
+	return vmx_on(c);
+}
+
+bool vmx_mtf(const struct vcpu *c)
+{
+	return c->nonroot && c->vmx->mtf_armed;
+}
+
+/* SDM 26.6.5: offset and multiplier. */
+uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc)
+{
+	const struct vmx_ctl *k = &c->vmx->ctl;
+
+	if (!c->nonroot || !(k->proc & PROC_TSC_OFFSET))
+		return tsc;
+	if (k->sec & SEC_TSC_SCALING)
+		tsc = (uint64_t)((unsigned __int128)tsc * k->tsc_multiplier >>
+				 48);
+	return tsc + k->tsc_offset;
+}
+
+/* -- capabilities -------------------------------------------------------------------- */
+uint64_t vmx_msr_read(struct vcpu *c, uint32_t index, bool *gp)
+{
+	/* VMX itself must be offered, and the later MSRs by what they serve. */
+	if (!cpu_has(c, 1, 0, 2, 5) || index < VMX_CAPS_FIRST ||
+	    index >= VMX_CAPS_FIRST + VMX_CAPS_COUNT) {
+		*gp = true;
+		return 0;
+	}
+	const struct vmx_caps *caps = &c->vmx->caps;
+	bool has_true = vmx_cap(caps, 0x480) >> 55 & 1;
+	bool secondary = vmx_cap(caps, 0x48e) >> 63 & 1;
+	uint64_t sec = vmx_cap(caps, 0x48b) >> 32;
+
+	if ((index == 0x48b && !secondary) ||
+	    (index == 0x48c && !(sec & (SEC_EPT | SEC_VPID))) ||
+	    (index >= 0x48d && index <= 0x490 && !has_true) ||
+	    (index == 0x491 && !(sec & SEC_VMFUNC)) ||
+	    (index == 0x492 && !(vmx_cap(caps, 0x48e) >> 49 & 1)) ||
+	    (index == 0x493 && !(vmx_cap(caps, 0x48f) >> 63 & 1)))
+		*gp = true;
+	return vmx_cap(caps, index);
+}
+
+/* The capabilities are the model's or the snapshot's MSRs; where it has none,
+ * all that the core can do.  0x489 follows from CPUID (A.8). */
+void vmx_model_changed(struct vcpu *c)
+{
+	struct vmx_caps *caps = &c->vmx->caps;
+	uint64_t value;
+
+	memset(caps, 0, sizeof *caps);
+	for (uint32_t n = 0; n < VMX_CAPS_COUNT; n++)
+		if (model_msr(c, VMX_CAPS_FIRST + n, &value))
+			caps->msr[n] = value;
+	if (!vmx_cap(caps, 0x480))
+		vmx_caps_model("full", caps);
+	caps->msr[0x489 - VMX_CAPS_FIRST] = ~cr4_reserved(c) & 0xffffffff;
+	vmx_caps_complete(caps);
+	c->vmx->dirty = CHECK_ALL;
+}
