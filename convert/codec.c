@@ -1,4 +1,4 @@
-/* codec.c: the table of codecs, and gzip. */
+/* codec.c: the table of codecs, and gzip; the others are in codec/. */
 #include "convert/codec.h"
 
 #include <errno.h>
@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
+
+#include "convert/codec/codecs.h"
 
 #define CHUNK (1u << 18)
 
@@ -133,6 +135,12 @@ static enum nst_status gzip_encode(const uint8_t *in, uint64_t size, int fd,
 
 static const struct codec codecs[] = {
 	{ "gzip", { 0x1f, 0x8b }, 2, gzip_decode, gzip_encode },
+	{ "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4, zstd_decode, zstd_encode },
+	{ "xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6, xz_decode, xz_encode },
+	{ "bzip2", { 'B', 'Z', 'h' }, 3, bzip2_decode, bzip2_encode },
+	{ "lzop", { 0x89, 'L', 'Z', 'O', 0, 13, 10, 26, 10 }, 9, lzop_decode,
+	  lzop_encode },
+	{ "lz4", { 0x04, 0x22, 0x4d, 0x18 }, 4, lz4_decode, lz4_encode },
 };
 
 const struct codec *codec_of(const uint8_t *head, uint64_t size)

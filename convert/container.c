@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,14 @@
 #include "convert/codec.h"
 #include "convert/outfile.h"
 #include "convert/readers.h"
+#include "convert/snapshot.h"
 #include "convert/source.h"
 #include "layouts/vmcs.h"
 
 /* In the order of formats.md's detection: magics first, heuristics last. */
 static const struct container_ops *const readers[] = {
 	&reader_snapshot,
+	&reader_qemu,
 	&reader_blob,
 };
 
@@ -53,6 +56,9 @@ enum nst_status container_open(const char *path,
 	struct container *c = calloc(1, sizeof *c);
 	enum nst_status st;
 
+	struct nst_error unwanted;
+
+	e = e ? e : &unwanted;
 	*out = NULL;
 	if (!c || !(c->path = strdup(path))) {
 		free(c);
@@ -90,6 +96,7 @@ void container_close(struct container *c)
 		free(c->states[i].data);
 	free(c->states);
 	free(c->vcpus);
+	free(c->ram);
 	source_close(c->src);
 	free(c->path);
 	free(c);
@@ -116,10 +123,75 @@ struct container_state *container_add_state(struct container *c, int vcpu,
 	return s;
 }
 
+bool container_add_ram(struct container *c, uint64_t gpa, uint64_t size)
+{
+	struct container_ram *r = realloc(c->ram, (c->nram + 1) * sizeof *r);
+
+	if (!r)
+		return false;
+	c->ram = r;
+	c->ram_bytes += size;
+	c->has_ram = true;
+	if (c->nram && r[c->nram - 1].gpa + r[c->nram - 1].size == gpa)
+		r[c->nram - 1].size += size;
+	else
+		r[c->nram++] = (struct container_ram){ gpa, size };
+	return true;
+}
+
+bool container_set_vcpus(struct container *c, uint32_t n)
+{
+	struct container_vcpu *v;
+
+	if (n <= c->nvcpus)
+		return true;
+	v = realloc(c->vcpus, n * sizeof *v);
+	if (!v)
+		return false;
+	memset(v + c->nvcpus, 0, (n - c->nvcpus) * sizeof *v);
+	c->vcpus = v;
+	c->nvcpus = n;
+	return true;
+}
+
+void container_detail(struct container *c, const char *format, ...)
+{
+	size_t len = strlen(c->details), room = sizeof c->details - len;
+	va_list ap;
+	int n;
+
+	if (room < 2)
+		return;
+	va_start(ap, format);
+	n = vsnprintf(c->details + len, room - 1, format, ap);
+	va_end(ap);
+	/* A line that does not fit is left out, not cut. */
+	if (n < 0 || (size_t)n >= room - 1)
+		c->details[len] = 0;
+	else
+		strcpy(c->details + len + n, "\n");
+}
+
+bool container_walks_parts(const struct container *c)
+{
+	return c->ops->walk_part != NULL;
+}
+
+int container_walk_part(struct container *c, uint32_t part, uint32_t parts,
+			container_run_fn *fn, void *arg, struct nst_error *e)
+{
+	struct nst_error unwanted;
+
+	e = e ? e : &unwanted;
+	if (c->ops->walk_part)
+		return c->ops->walk_part(c, part, parts, fn, arg, e);
+	return part || !c->ops->walk ? 0 : c->ops->walk(c, fn, arg, e);
+}
+
 int container_walk(struct container *c, container_run_fn *fn, void *arg,
 		   struct nst_error *e)
 {
-	return c->ops->walk ? c->ops->walk(c, fn, arg, e) : 0;
+	return container_walk_part(c, 0, 1, fn, arg, e);
 }
 
 /* -- writing ----------------------------------------------------------------- */
@@ -147,12 +219,14 @@ static enum nst_status locate(struct container *c,
 			      struct found *at, struct nst_error *e)
 {
 	struct finder f = { at, n };
+	bool ram = false;
 
 	for (size_t i = 0; i < n; i++) {
 		at[i].gpa = p[i].kind == PATCH_RAM ? p[i].gpa : ~0ull;
 		at[i].file_offset = ~0ull;
+		ram |= p[i].kind == PATCH_RAM;
 	}
-	if (container_walk(c, find_pages, &f, e) < 0)
+	if (ram && container_walk(c, find_pages, &f, e) < 0)
 		return e ? e->status : NST_BAD_INPUT;
 	for (size_t i = 0; i < n; i++) {
 		if (p[i].kind == PATCH_STATE)
@@ -167,20 +241,16 @@ static enum nst_status locate(struct container *c,
 	return NST_OK;
 }
 
-enum nst_status container_locate(struct container *c,
-				 const struct container_patch *p, uint64_t *at,
-				 struct nst_error *e)
+static size_t patch_size(const struct container *c,
+			 const struct container_patch *p)
 {
-	struct found f;
-	enum nst_status st = locate(c, p, 1, &f, e);
-
-	*at = f.file_offset;
-	return st;
+	return p->kind == PATCH_RAM ? VMCS12_SIZE : c->states[p->state].size;
 }
 
-static enum nst_status clone_and_patch(struct container *c, int fd,
-				       const struct container_patch *p,
-				       size_t n, struct nst_error *e)
+static enum nst_status place_by_offsets(struct container *c,
+					const struct container_patch *p,
+					size_t n, container_put_fn *put,
+					void *arg, struct nst_error *e)
 {
 	struct found *at = calloc(n ? n : 1, sizeof *at);
 	enum nst_status st;
@@ -188,15 +258,40 @@ static enum nst_status clone_and_patch(struct container *c, int fd,
 	if (!at)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	st = locate(c, p, n, at, e);
-	if (!st)
-		st = outfile_clone(source_fd(c->src), fd, e);
-	for (size_t i = 0; !st && i < n; i++) {
-		size_t len = p[i].kind == PATCH_RAM ? VMCS12_SIZE :
-			c->states[p[i].state].size;
-		st = outfile_pwrite(fd, p[i].data, len, at[i].file_offset, e);
-	}
+	for (size_t i = 0; !st && i < n; i++)
+		st = put(arg, at[i].file_offset, p[i].data,
+			 patch_size(c, &p[i]), e);
 	free(at);
 	return st;
+}
+
+enum nst_status container_place(struct container *c,
+				const struct container_patch *p, size_t n,
+				container_put_fn *put, void *arg,
+				struct nst_error *e)
+{
+	enum nst_status st = NST_OK;
+
+	if (!c->ops->place)
+		return place_by_offsets(c, p, n, put, arg, e);
+	for (size_t i = 0; !st && i < n; i++)
+		st = c->ops->place(c, &p[i], put, arg, e);
+	return st;
+}
+
+static enum nst_status put_into_fd(void *arg, uint64_t at, const uint8_t *data,
+				   size_t len, struct nst_error *e)
+{
+	return outfile_pwrite(*(int *)arg, data, len, at, e);
+}
+
+static enum nst_status clone_and_patch(struct container *c, int fd,
+				       const struct container_patch *p,
+				       size_t n, struct nst_error *e)
+{
+	enum nst_status st = outfile_clone(source_fd(c->src), fd, e);
+
+	return st ? st : container_place(c, p, n, put_into_fd, &fd, e);
 }
 
 /* A wrapped input is wrapped again the same way. */
@@ -261,19 +356,55 @@ enum nst_status container_write(struct container *c, const char *path,
 
 /* -- loading ------------------------------------------------------------------- */
 
+static int copy_run(void *arg, const struct container_run *run)
+{
+	uint8_t *to = snapshot_ram_at(arg, run->gpa, run->size);
+
+	/* A run may cross into the next stretch of RAM: page by page then. */
+	if (to) {
+		memcpy(to, run->data, run->size);
+		return 0;
+	}
+	for (uint64_t o = 0; o < run->size; o += VMCS12_SIZE)
+		if ((to = snapshot_ram_at(arg, run->gpa + o, VMCS12_SIZE)))
+			memcpy(to, run->data + o, VMCS12_SIZE);
+	return 0;
+}
+
+static enum nst_status load_ram(struct container *c, struct snapshot *s,
+				struct nst_error *e)
+{
+	struct ram_plan *plan = calloc(c->nram, sizeof *plan);
+	bool good = plan != NULL;
+
+	for (uint32_t i = 0; good && i < c->nram; i++)
+		plan[i] = (struct ram_plan){ c->ram[i].gpa, c->ram[i].size };
+	good = good && snapshot_make_ram(s, plan, c->nram);
+	free(plan);
+	if (!good)
+		return nst_fail(e, NST_SYSTEM, "cannot reserve memory for the "
+				"guest's RAM");
+	return container_walk(c, copy_run, s, e) < 0 ? e->status : NST_OK;
+}
+
 enum nst_status container_load(struct container *c, struct snapshot **out,
 			       struct nst_error *e)
 {
 	struct snapshot *s;
-	enum nst_status st;
+	struct nst_error own;
+	enum nst_status st = NST_OK;
 
-	if (!c->ops->load)
-		return nst_fail(e, NST_BAD_INPUT, "a %s has no registers to go "
-				"on from", c->ops->kind);
+	e = e ? e : &own;
 	s = snapshot_new(c->nvcpus ? c->nvcpus : 1);
 	if (!s)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
-	st = c->ops->load(c, s, e);
+	if (c->ops->load)
+		st = c->ops->load(c, s, e);
+	else if (!c->nram)
+		st = nst_fail(e, NST_BAD_INPUT, "a %s has neither registers nor "
+			      "RAM to go on from", c->ops->kind);
+	if (!st && !s->nram && c->nram)
+		st = load_ram(c, s, e);
 	if (st) {
 		snapshot_free(s);
 		return st;

@@ -53,6 +53,11 @@ struct container_patch {
 	const uint8_t *data;   /* size of the state, or 4096 */
 };
 
+/* Takes one piece of the (unwrapped) file that a patch replaces. */
+typedef enum nst_status container_put_fn(void *arg, uint64_t at,
+					 const uint8_t *data, size_t len,
+					 struct nst_error *e);
+
 struct container_ops {
 	const char *kind;      /* "raw nested state", "QEMU migration stream" */
 	/* 0 to 100: how sure that head is of this kind. */
@@ -61,6 +66,17 @@ struct container_ops {
 	/* Visits guest RAM in any order, final content only; NULL: no RAM. */
 	int (*walk)(struct container *c, container_run_fn *fn, void *arg,
 		    struct nst_error *e);
+	/* Part `part` of `parts` of the same, for several threads at once; NULL:
+	 * one thread only.  Needs no walk. */
+	int (*walk_part)(struct container *c, uint32_t part, uint32_t parts,
+			 container_run_fn *fn, void *arg, struct nst_error *e);
+	/* Calls put for each piece of the file that p replaces; an error that
+	 * says why where the file holds it in another form (compressed, as
+	 * text).  NULL: as the walk's and the states' file offsets say. */
+	enum nst_status (*place)(struct container *c,
+				 const struct container_patch *p,
+				 container_put_fn *put, void *arg,
+				 struct nst_error *e);
 	/* Fills what the container has of s: registers, MSRs, ...; NULL: no
 	 * registers.  RAM is added by the caller through walk, unless the
 	 * reader maps it itself here. */
@@ -88,6 +104,8 @@ struct container_options {
 	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
 };
 
+struct container_ram { uint64_t gpa, size; };
+
 struct container {
 	const struct container_ops *ops;
 	struct source *src;
@@ -100,6 +118,10 @@ struct container {
 	uint32_t nvcpus;
 	bool has_ram;
 	uint64_t ram_bytes;
+	struct container_ram *ram; /* what of RAM there is; what a walk leaves
+	                            * out of it is zero */
+	uint32_t nram;
+	char details[2048];    /* "key: value" lines for people, or empty */
 	struct container_options options;
 	void *priv;
 };
@@ -114,6 +136,19 @@ struct container_state *container_add_state(struct container *c, int vcpu,
 					    const void *data, uint32_t size,
 					    uint64_t file_offset);
 
+/* For readers: names RAM that the file holds; keeps ram_bytes and has_ram. */
+bool container_add_ram(struct container *c, uint64_t gpa, uint64_t size);
+/* For readers: makes room for n vCPUs; what was there stays. */
+bool container_set_vcpus(struct container *c, uint32_t n);
+/* Adds a line to details. */
+void container_detail(struct container *c, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Over all of RAM in parts, for as many threads; 1 where that is not
+ * possible. */
+bool container_walks_parts(const struct container *c);
+int container_walk_part(struct container *c, uint32_t part, uint32_t parts,
+			container_run_fn *fn, void *arg, struct nst_error *e);
 int container_walk(struct container *c, container_run_fn *fn, void *arg,
 		   struct nst_error *e);
 
@@ -123,11 +158,12 @@ enum nst_status container_write(struct container *c, const char *path,
 				bool force, const struct container_patch *p,
 				size_t n, struct nst_error *e);
 
-/* Where in the (plain) file a patch goes; an error where what it replaces is not
- * stored plainly. */
-enum nst_status container_locate(struct container *c,
-				 const struct container_patch *p, uint64_t *at,
-				 struct nst_error *e);
+/* Where in the (plain) file the patches go, piece by piece; an error where what
+ * one replaces is not stored plainly. */
+enum nst_status container_place(struct container *c,
+				const struct container_patch *p, size_t n,
+				container_put_fn *put, void *arg,
+				struct nst_error *e);
 
 /* Everything the file holds, RAM included, as a snapshot. */
 enum nst_status container_load(struct container *c, struct snapshot **out,

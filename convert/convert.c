@@ -86,9 +86,23 @@ enum nst_status conversion_write(struct conversion *v, const char *path,
 	return container_write(v->c, path, force, v->patch, v->npatches, e);
 }
 
+struct journal_writer { struct journal j; struct source *src; };
+
+static enum nst_status put_into_journal(void *arg, uint64_t at,
+					const uint8_t *data, size_t len,
+					struct nst_error *e)
+{
+	struct journal_writer *w = arg;
+	const uint8_t *before = source_at(w->src, at, len);
+
+	if (!before)
+		return nst_fail(e, NST_BAD_INPUT, "would write beyond the end");
+	return journal_add(&w->j, at, before, data, len, e);
+}
+
 enum nst_status conversion_in_place(struct conversion *v, struct nst_error *e)
 {
-	struct journal j;
+	struct journal_writer w = { .src = v->c->src };
 	enum nst_status st;
 
 	if (!source_is_plain(v->c->src))
@@ -96,19 +110,11 @@ enum nst_status conversion_in_place(struct conversion *v, struct nst_error *e)
 				"it is %s; write a new file with -o", v->c->path,
 				source_wrapping(v->c->src) ? "compressed" :
 				"not a regular file");
-	st = journal_begin(&j, v->c->path, e);
-	for (uint32_t i = 0; !st && i < v->npatches; i++) {
-		const struct container_patch *p = &v->patch[i];
-		uint64_t at;
-		size_t len = p->kind == PATCH_RAM ? VMCS12_SIZE :
-			v->c->states[p->state].size;
-
-		st = container_locate(v->c, p, &at, e);
-		if (!st)
-			st = journal_add(&j, at, source_at(v->c->src, at, len),
-					 p->data, len, e);
-	}
-	return journal_commit(&j, st, e);
+	st = journal_begin(&w.j, v->c->path, e);
+	if (!st)
+		st = container_place(v->c, v->patch, v->npatches, put_into_journal,
+				     &w, e);
+	return journal_commit(&w.j, st, e);
 }
 
 enum nst_status conversion_undo(const char *path, struct nst_error *e)

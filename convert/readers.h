@@ -6,5 +6,6 @@
 
 extern const struct container_ops reader_snapshot; /* snapshot_read.c */
 extern const struct container_ops reader_blob;     /* blob.c */
+extern const struct container_ops reader_qemu;     /* qemu/reader.c */
 
 #endif

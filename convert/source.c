@@ -160,6 +160,36 @@ enum nst_status source_open_raw(const char *path, struct source **out,
 	return open_layers(path, 0, out, e);
 }
 
+enum nst_status source_from_fd(int fd, struct source **out,
+			       struct nst_error *e)
+{
+	struct source *s = calloc(1, sizeof *s);
+	enum nst_status st;
+
+	if (!s) {
+		close(fd);
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
+	s->fd = fd;
+	st = map_fd(s, e);
+	if (st) {
+		source_close(s);
+		return st;
+	}
+	*out = s;
+	return NST_OK;
+}
+
+void source_release(struct source *s, uint64_t off, uint64_t len)
+{
+	uint64_t from = (off + 4095) & ~4095ull, to = (off + len) & ~4095ull;
+
+	/* Of a shared file mapping: the page cache keeps what this process
+	 * no longer counts as its own. */
+	if (s->map && from < to && to <= s->size)
+		madvise(s->map + from, to - from, MADV_DONTNEED);
+}
+
 void source_close(struct source *s)
 {
 	if (!s)

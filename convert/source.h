@@ -20,6 +20,9 @@ enum nst_status source_open(const char *path, struct source **out,
 /* The same, but peels nothing. */
 enum nst_status source_open_raw(const char *path, struct source **out,
 				struct nst_error *e);
+/* Of an open file, as it is; takes the descriptor over. */
+enum nst_status source_from_fd(int fd, struct source **out,
+			       struct nst_error *e);
 void source_close(struct source *s);
 
 uint64_t source_size(const struct source *s);     /* unwrapped */
@@ -30,5 +33,8 @@ int source_fd(const struct source *s);            /* the unwrapped bytes' file *
 /* Pointer to [off, off+len), or NULL where that is beyond the end.  Valid
  * until source_close. */
 const uint8_t *source_at(struct source *s, uint64_t off, size_t len);
+/* These bytes are done with for now: what a pass over a big file calls behind
+ * itself to keep its memory small.  Pointers stay valid. */
+void source_release(struct source *s, uint64_t off, uint64_t len);
 
 #endif

@@ -1,0 +1,23 @@
+/* codecs.h: the codecs that codec.c's table lists; the shape is struct
+ * codec's. */
+#ifndef NSTATE_CONVERT_CODEC_CODECS_H
+#define NSTATE_CONVERT_CODEC_CODECS_H
+
+#include "convert/codec.h"
+
+#define DECLARE(name) \
+	enum nst_status name(const uint8_t *in, uint64_t size, int fd, \
+			     struct nst_error *e)
+DECLARE(xz_decode);
+DECLARE(xz_encode);
+DECLARE(zstd_decode);
+DECLARE(zstd_encode);
+DECLARE(bzip2_decode);
+DECLARE(bzip2_encode);
+DECLARE(lz4_decode);
+DECLARE(lz4_encode);
+DECLARE(lzop_decode);
+DECLARE(lzop_encode);
+#undef DECLARE
+
+#endif
