@@ -402,11 +402,11 @@ static bool modrm_matches(const struct insn_row *r, const struct decode_ctx *x)
 	return !(r->attr & (x->mem ? A_REG : A_MEM));
 }
 
-/* 90 with REX.B is XCHG and neither NOP nor PAUSE. */
+/* 90 with REX.B is XCHG and not NOP; F3 90 is PAUSE in any case. */
 static bool is_xchg_r8(const struct insn_row *r, const struct decode_ctx *x)
 {
 	return x->map == 0 && x->opcode == 0x90 && r->operands == X_N &&
-	       x->rex & 1;
+	       r->prefix == PX_ANY && x->rex & 1;
 }
 
 /* Reads ModRM when the first candidate shows that the opcode has one. */

@@ -1,0 +1,146 @@
+/* main.c: the host CPU as oracle: random cases, differences, coverage.
+ *
+ *   native [CASES [SEED]]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/native/native.h"
+
+#define MAX_REPORTS 20
+
+uint64_t rng_next(struct rng *r)
+{
+	r->s ^= r->s << 13;
+	r->s ^= r->s >> 7;
+	r->s ^= r->s << 17;
+	return r->s * 0x2545f4914f6cdd1dull;
+}
+
+uint64_t rng_value(struct rng *r)
+{
+	static const uint64_t edges[] = { 0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff,
+		0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
+		0x100000000, 0x7fffffffffffffff, 0x8000000000000000, ~0ull };
+
+	switch (rng_below(r, 4)) {
+	case 0: return edges[rng_below(r, 16)];
+	case 1: return rng_next(r) >> rng_below(r, 64);
+	case 2: return edges[rng_below(r, 16)] + rng_below(r, 5) - 2;
+	default: return rng_next(r);
+	}
+}
+
+static void print_code(const struct native_case *c)
+{
+	printf("%s:", c->name);
+	for (unsigned k = 0; k < c->code.len; k++)
+		printf(" %02x", c->code.bytes[k]);
+	printf("\n");
+}
+
+/* #PF and #GP are one signal of the host, #SS and #AC another. */
+static int fold(int vector)
+{
+	if (vector == EXC_PF)
+		return EXC_GP;
+	if (vector == EXC_SS)
+		return EXC_AC;
+	return vector;
+}
+
+static unsigned buf_diff(const struct native_state *a, const struct native_state *b)
+{
+	for (unsigned k = 0; k < NATIVE_BUF_SIZE; k++)
+		if (a->buf[k] != b->buf[k])
+			return k;
+	return ~0u;
+}
+
+static bool same(const struct native_case *c, const struct native_state *h,
+		 const struct native_state *k, bool print)
+{
+	uint64_t mask = (FLAGS_ARITH | FLAG_DF) & ~c->undefined;
+	bool ok = true;
+
+	if (h->vector != fold(k->vector) || h->taken != k->taken) {
+		if (print)
+			printf("  vector %d/%d taken %d/%d (host/core)\n",
+			       h->vector, k->vector, h->taken, k->taken);
+		return false;
+	}
+	for (unsigned n = 0; n < 16; n++)
+		if (h->r[n] != k->r[n]) {
+			if (print)
+				printf("  r%u in %016llx host %016llx core %016llx\n",
+				       n, (unsigned long long)c->in.r[n],
+				       (unsigned long long)h->r[n],
+				       (unsigned long long)k->r[n]);
+			ok = false;
+		}
+	if (h->vector < 0 && (h->rflags ^ k->rflags) & mask) {
+		if (print)
+			printf("  flags in %llx host %llx core %llx (of %llx)\n",
+			       (unsigned long long)c->in.rflags,
+			       (unsigned long long)h->rflags,
+			       (unsigned long long)k->rflags,
+			       (unsigned long long)mask);
+		ok = false;
+	}
+	if (memcmp(h->buf, k->buf, NATIVE_BUF_SIZE)) {
+		if (print)
+			printf("  memory at buffer + %#x\n", buf_diff(h, k));
+		ok = false;
+	}
+	return ok;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long cases = argc > 1 ? strtoul(argv[1], NULL, 0) : 200000;
+	struct rng r = { argc > 2 ? strtoul(argv[2], NULL, 0) : 1 };
+	struct native *n = native_new();
+	static struct native_case c;
+	static struct native_state host, core;
+	unsigned *seen = calloc(insn_nrows, sizeof *seen);
+	unsigned *lacks = calloc(insn_nrows, sizeof *lacks);
+	unsigned long done = 0, bad = 0, rows = 0, lacking = 0, faults = 0;
+
+	while (done < cases) {
+		bool ok = done % 8 ? gen_integer(n, &r, &c) :
+			  gen_sequence(n, &r, &c);
+
+		if (!ok)
+			continue;
+		native_run_host(n, &c.code, &c.in, &host);
+		native_run_core(n, &c.code, &c.in, &core);
+		done++;
+		faults += host.vector >= 0;
+		if (host.vector == EXC_UD && core.vector != EXC_UD && c.may_lack) {
+			lacks[c.row]++;
+			continue;
+		}
+		if (c.row < insn_nrows)
+			seen[c.row]++;
+		if (same(&c, &host, &core, false))
+			continue;
+		if (bad++ < MAX_REPORTS) {
+			print_code(&c);
+			same(&c, &host, &core, true);
+		}
+	}
+	for (unsigned k = 0; k < insn_nrows; k++) {
+		rows += seen[k] != 0;
+		lacking += lacks[k] && !seen[k];
+		if (getenv("NATIVE_VERBOSE") && !seen[k] && insn_rows[k].family)
+			printf("not seen: %s (map %u, %02x)\n", insn_rows[k].name,
+			       insn_rows[k].map, insn_rows[k].opcode);
+	}
+	printf("native: %lu cases of %lu rows, %lu with exceptions, %lu rows that "
+	       "the host lacks, %lu differences\n", done, rows, faults, lacking,
+	       bad);
+	free(seen);
+	free(lacks);
+	native_free(n);
+	return bad != 0;
+}

@@ -1,0 +1,75 @@
+/* native.h: one piece of user-mode code run twice, by the host CPU and by the
+ * core, from the same state and over the same memory, and compared.
+ *
+ * Both see the area at the same linear address: the core's guest maps it one
+ * to one.  Code stands at NATIVE_CODE; a branch may go to NATIVE_TAKEN or
+ * NATIVE_TAKEN8; the operands are to be in the buffer.
+ */
+#ifndef NSTATE_TESTS_NATIVE_H
+#define NSTATE_TESTS_NATIVE_H
+
+#include "hvcore/decode/decode.h"
+#include "hvcore/decode/table.h"
+#include "hvcore/exec/ea.h"
+#include "hvcore/parts.h"
+
+#define NATIVE_BASE 0x10000000ull
+#define NATIVE_CODE (NATIVE_BASE + 0x800)
+#define NATIVE_TAKEN (NATIVE_BASE + 0xc00)
+#define NATIVE_TAKEN8 (NATIVE_BASE + 0x860)  /* in reach of rel8; single only */
+#define NATIVE_XSAVE (NATIVE_BASE + 0x2000)  /* in; out follows at + 0x3000 */
+#define NATIVE_XSAVE_SIZE 0x3000
+#define NATIVE_BUF (NATIVE_BASE + 0x8000)
+#define NATIVE_BUF_SIZE 0x4000u
+#define NATIVE_SIZE 0x10000ull
+
+struct native_state {
+	uint64_t r[16];
+	uint64_t rflags;
+	int vector;            /* exception, or -1 */
+	bool taken;            /* control came out at one of those */
+	uint8_t buf[NATIVE_BUF_SIZE];
+	uint8_t *xsave;        /* NATIVE_XSAVE_SIZE bytes, or NULL: no SIMD */
+};
+
+struct native_code {
+	uint8_t bytes[400];
+	unsigned len;
+	unsigned insns;        /* 1: by itself, exceptions allowed */
+	bool compat;           /* 32-bit code */
+};
+
+struct native;
+struct native *native_new(void);
+void native_free(struct native *n);
+struct vcpu *native_vcpu(struct native *n);
+/* XSAVE components that host and core both have; 0: no XSAVE. */
+uint64_t native_xcr0(const struct native *n);
+
+/* Runs code from `in` and says how it ended. */
+void native_run_host(struct native *n, const struct native_code *code,
+		     const struct native_state *in, struct native_state *out);
+void native_run_core(struct native *n, const struct native_code *code,
+		     const struct native_state *in, struct native_state *out);
+
+/* A generator of cases.  Returns false if it has none this time. */
+struct native_case {
+	struct native_code code;
+	struct native_state in;
+	uint64_t undefined;    /* flags not to compare */
+	const char *name;
+	bool may_lack;         /* the host may have no such instruction */
+	unsigned row;          /* for the coverage count; ~0u: none */
+};
+struct rng { uint64_t s; };
+uint64_t rng_next(struct rng *r);
+uint64_t rng_value(struct rng *r);       /* edge cases often */
+static inline unsigned rng_below(struct rng *r, unsigned n)
+{
+	return (unsigned)(rng_next(r) >> 32) % n;
+}
+
+bool gen_integer(struct native *n, struct rng *r, struct native_case *c);
+bool gen_sequence(struct native *n, struct rng *r, struct native_case *c);
+
+#endif
