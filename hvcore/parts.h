@@ -85,15 +85,6 @@ void event_inject(struct vcpu *c, unsigned vector, enum event_type type,
 /* Between blocks, when pending_events or blocking is set: takes the highest
  * priority event that is deliverable (SDM 7.9 order).  True: state changed. */
 bool event_poll(struct vcpu *c);
-/* exec/ calls these around each instruction while c->mode has MODE_STEP, state
- * synced.  before: instruction breakpoints (raises #DB).  after: the trap flag
- * as it was before, data breakpoints, RF, MTF (vmx_retired). */
-void event_before_insn(struct vcpu *c);
-void event_after_insn(struct vcpu *c, bool tf_before);
-/* Does a breakpoint want MODE_STEP? */
-bool event_wants_step(const struct vcpu *c);
-/* IN, OUT, INS, OUTS: I/O breakpoints (DR7 R/W 10b), after the access. */
-void event_io_breakpoint(struct vcpu *c, uint16_t port, unsigned size);
 /* Far control transfers; SLOW handlers for CALL/JMP far, RETF, IRET, INT,
  * SYSCALL, SYSRET, SYSENTER, SYSEXIT stand in event/ too. */
 void load_segment(struct vcpu *c, int seg, uint16_t selector); /* MOV/POP/LxS */
@@ -114,7 +105,10 @@ bool pdptrs_load(struct vcpu *c, uint64_t cr3);
 bool cr0_valid(const struct vcpu *c, uint64_t v); /* architectural only */
 bool cr4_valid(const struct vcpu *c, uint64_t v);
 uint64_t cr4_reserved(const struct vcpu *c);      /* from CPUID */
+/* By the paging mode (addresses that are used), and by the widest that the CPU
+ * has: what MSRs, descriptor-table and segment bases are checked against. */
 bool canonical(const struct vcpu *c, uint64_t va);
+bool canonical_max(const struct vcpu *c, uint64_t va);
 unsigned maxphyaddr(const struct vcpu *c);
 void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 bool cpu_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, unsigned reg,

@@ -115,6 +115,12 @@ static void exception_state(struct vcpu *c, const struct fault *f)
 	 * bit. */
 	if (f->type == EV_HARD_EXC)
 		c->dr[6] = (c->dr[6] & ~15ull) | (f->dr6 & 0xe00f);
+	/* A trap that MOV SS held back is reported with it. */
+	if (c->dr6_pending) {
+		c->dr[6] |= c->dr6_pending & 0xe00f;
+		c->dr6_pending = 0;
+		c->pending_events &= ~PEND_TRAP;
+	}
 	c->msr.debugctl &= ~3ull;
 	if (c->dr[7] & DR7_GD) {
 		c->dr[7] &= ~DR7_GD;
@@ -133,61 +139,6 @@ void event_deliver_fault(struct vcpu *c)
 	exception_state(c, &f);
 	event_inject(c, f.vector, (enum event_type)f.type, f.has_error,
 		     f.error, f.insn_len);
-}
-
-/* -- debug: breakpoints and the trap flag -------------------------------------------- */
-bool event_wants_step(const struct vcpu *c)
-{
-	for (unsigned n = 0; n < 4; n++)
-		if (DR7_ON(c->dr[7], n) && DR7_RW(c->dr[7], n) == 0)
-			return true;
-	return false;
-}
-
-void event_before_insn(struct vcpu *c)
-{
-	uint64_t lin = hv_linear_rip(c), hit = 0;
-
-	if (c->rflags & FLAG_RF)
-		return;
-	for (unsigned n = 0; n < 4; n++)
-		if (DR7_ON(c->dr[7], n) && DR7_RW(c->dr[7], n) == 0 &&
-		    DR7_LEN(c->dr[7], n) == 0 && c->dr[n] == lin)
-			hit |= DR6_B(n);
-	if (hit && !(c->blocking & BLOCK_MOVSS))
-		cpu_raise_db(c, hit);
-}
-
-void event_after_insn(struct vcpu *c, bool tf_before)
-{
-	c->rflags &= ~(uint64_t)FLAG_RF;
-	if (tf_before) {
-		c->dr6_pending |= DR6_BS;
-		cpu_pend(c, PEND_TRAP);
-	}
-	if (c->nonroot)
-		vmx_retired(c);
-}
-
-void event_io_breakpoint(struct vcpu *c, uint16_t port, unsigned size)
-{
-	static const uint8_t len[4] = { 1, 2, 8, 4 };
-	uint64_t dr7 = c->dr[7], hit = 0;
-
-	if (likely(!(dr7 & 0xff)) || !(c->cr4 & CR4_DE))
-		return;
-	for (unsigned n = 0; n < 4; n++) {
-		uint64_t first = c->dr[n] & ~(uint64_t)(len[DR7_LEN(dr7, n)] - 1);
-
-		if (DR7_ON(dr7, n) && DR7_RW(dr7, n) == 2 &&
-		    port < first + len[DR7_LEN(dr7, n)] &&
-		    port + size > first)
-			hit |= DR6_B(n);
-	}
-	if (!hit)
-		return;
-	c->dr6_pending |= hit | 1u << 12;
-	cpu_pend(c, PEND_TRAP);
 }
 
 /* -- what is pending -------------------------------------------------------------------- */

@@ -66,7 +66,8 @@ static void return_ss(struct vcpu *c, uint16_t selector, const struct desc *cs,
 	check_ss(c, selector, rpl, EXC_GP, d);
 }
 
-/* Data segments that the outer level may not use become null. */
+/* Data segments that the outer level may not use become invalid; FS and GS keep
+ * their bases (SDM vol. 2, IRET: only selector and validity change). */
 static void drop_data_segments(struct vcpu *c)
 {
 	static const int segs[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
@@ -76,8 +77,10 @@ static void drop_data_segments(struct vcpu *c)
 		bool conforming = (a & (TYPE_CODE | TYPE_CONFORMING)) ==
 				  (TYPE_CODE | TYPE_CONFORMING);
 
-		if (!(a & AR_UNUSABLE) && !conforming && AR_DPL(a) < c->cpl)
-			segment_set_null(c, segs[n], 0);
+		if (!(a & AR_UNUSABLE) && !conforming && AR_DPL(a) < c->cpl) {
+			c->seg[segs[n]].selector = 0;
+			c->seg[segs[n]].attr |= AR_UNUSABLE;
+		}
 	}
 	cpu_update_mode(c);
 }

@@ -29,19 +29,32 @@ static void leave(struct vcpu *c, uint16_t cs, uint16_t ss, bool wide)
 	set_cpl(c, 3);
 }
 
+/* AMD's CPUs have SYSCALL in compatibility mode too (through CSTAR); a model
+ * with that vendor's name does. */
+static bool syscall_here(const struct vcpu *c)
+{
+	if (!(c->efer & EFER_SCE))
+		return false;
+	return c->mode & MODE_CS64 ||
+	       (long_mode(c) && c->model->amd);
+}
+
 void op_syscall(struct vcpu *c, const struct insn *i)
 {
 	uint64_t flags = cpu_rflags(c);
+	bool wide = c->mode & MODE_CS64;
 
-	if (!(c->mode & MODE_CS64) || !(c->efer & EFER_SCE))
+	if (!syscall_here(c))
 		cpu_raise(c, EXC_UD);
 	c->r[R_RCX] = insn_rip(c, i) + i->len;
+	if (!wide)
+		c->r[R_RCX] = (uint32_t)c->r[R_RCX];
 	c->r[R_R11] = flags & ~(uint64_t)FLAG_RF;
 	cet_fast_enter(c);
 	cpu_set_rflags(c, (flags & ~(c->msr.fmask | FLAG_RF)) | 2);
 	enter(c, (uint16_t)(c->msr.star >> 32) & ~3, true);
 	cet_track_far(c, 0);
-	cpu_jump(c, c->msr.lstar);
+	cpu_jump(c, wide ? c->msr.lstar : c->msr.cstar);
 }
 
 void op_sysret(struct vcpu *c, const struct insn *i)
@@ -60,6 +73,11 @@ void op_sysret(struct vcpu *c, const struct insn *i)
 	cet_fast_leave(c);
 	look_again(c);
 	cpu_jump(c, rip);
+	/* TF counts as it is at the end, not at the start: a trap at once. */
+	if (c->rflags & FLAG_TF) {
+		c->dr6_pending |= DR6_BS;
+		cpu_pend(c, PEND_TRAP);
+	}
 }
 
 void op_sysenter(struct vcpu *c, const struct insn *i)

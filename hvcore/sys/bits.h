@@ -57,6 +57,10 @@
 #define DR7_LEN(v, n) ((v) >> (18 + 4 * (n)) & 3)
 #define DR7_ON(v, n) ((v) >> (2 * (n)) & 3)
 
+/* IA32_MISC_ENABLE */
+#define MISC_ENABLE_MONITOR (1ull << 18)
+#define MISC_ENABLE_XD_OFF (1ull << 34)
+
 /* Page-fault error code. */
 #define PF_P 1u
 #define PF_W 2u

@@ -15,6 +15,13 @@ bool canonical(const struct vcpu *c, uint64_t va)
 	return (uint64_t)((int64_t)(va << spare) >> spare) == va;
 }
 
+bool canonical_max(const struct vcpu *c, uint64_t va)
+{
+	unsigned spare = cpu_has(c, 7, 0, 2, 16) ? 7 : 16;
+
+	return (uint64_t)((int64_t)(va << spare) >> spare) == va;
+}
+
 /* -- which values are valid ----------------------------------------------------- */
 static const struct { uint64_t bit; uint32_t leaf, sub; uint8_t reg, at; }
 cr4_features[] = {
@@ -66,7 +73,8 @@ bool efer_valid(const struct vcpu *c, uint64_t v)
 
 	if (cpu_has(c, 0x80000001, 0, 3, 11))
 		ok |= EFER_SCE;
-	if (cpu_has(c, 0x80000001, 0, 3, 20))
+	if (cpu_has(c, 0x80000001, 0, 3, 20) &&
+	    !(c->msr.misc_enable & MISC_ENABLE_XD_OFF))
 		ok |= EFER_NXE;
 	if (cpu_has(c, 0x80000001, 0, 3, 29))
 		ok |= EFER_LME | EFER_LMA;

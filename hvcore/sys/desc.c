@@ -23,7 +23,7 @@ static void load_table(struct vcpu *c, const struct insn *i, struct dtable *t,
 	memcpy(&base, buf + 2, 8);
 	if (!wide)
 		base &= insn_opsize(i) == 2 ? 0xffffff : 0xffffffff;
-	if (!canonical(c, base))
+	if (!canonical_max(c, base))
 		cpu_raise_error(c, EXC_GP, 0);
 	memcpy(&t->limit, buf, 2);
 	t->base = base;
@@ -134,7 +134,7 @@ void op_lldt(struct vcpu *c, const struct insn *i)
 		gp_sel(c, selector);
 	if (!DESC_P(&d))
 		cpu_raise_error(c, EXC_NP, selector & ~3u);
-	if (!canonical(c, high | desc_base(&d)))
+	if (!canonical_max(c, high | desc_base(&d)))
 		gp_sel(c, selector);
 	segment_set(c, SEG_LDTR, &d);
 	set_segment_base(c, SEG_LDTR, high | desc_base(&d));
@@ -159,7 +159,7 @@ void op_ltr(struct vcpu *c, const struct insn *i)
 		gp_sel(c, selector);
 	if (!DESC_P(&d))
 		cpu_raise_error(c, EXC_NP, selector & ~3u);
-	if (!canonical(c, high | desc_base(&d)))
+	if (!canonical_max(c, high | desc_base(&d)))
 		gp_sel(c, selector);
 	d.raw |= 2ull << 40; /* busy */
 	access = (uint8_t)(d.raw >> 40);

@@ -126,13 +126,18 @@ void op_hlt(struct vcpu *c, const struct insn *i)
 
 /* An implementation may leave a monitored wait at any time (SDM vol. 2B,
  * MWAIT; UMWAIT): these end it at once. */
+static void need_monitor(struct vcpu *c)
+{
+	need(c, 1, 0, 2, 3);
+	if (c->cpl || !(c->msr.misc_enable & MISC_ENABLE_MONITOR))
+		cpu_raise(c, EXC_UD);
+}
+
 void op_monitor(struct vcpu *c, const struct insn *i)
 {
 	uint64_t lin;
 
-	need(c, 1, 0, 2, 3);
-	if (c->cpl)
-		cpu_raise(c, EXC_UD);
+	need_monitor(c);
 	hook(c, i, VI_MONITOR);
 	if ((uint32_t)c->r[R_RCX])
 		gp0(c);
@@ -142,9 +147,7 @@ void op_monitor(struct vcpu *c, const struct insn *i)
 
 void op_mwait(struct vcpu *c, const struct insn *i)
 {
-	need(c, 1, 0, 2, 3);
-	if (c->cpl)
-		cpu_raise(c, EXC_UD);
+	need_monitor(c);
 	hook(c, i, VI_MWAIT);
 	if ((uint32_t)c->r[R_RCX] & ~1u)
 		gp0(c);
@@ -225,7 +228,7 @@ void op_invpcid(struct vcpu *c, const struct insn *i)
 		gp0(c);
 	if (type < 2 && d[0] && !(c->cr4 & CR4_PCIDE))
 		gp0(c);
-	if (type == 0 && !canonical(c, d[1]))
+	if (type == 0 && !canonical_max(c, d[1]))
 		gp0(c);
 	if (type == 0)
 		mem_flush_page(c, d[1]);
@@ -271,7 +274,7 @@ static void write_seg_base(struct vcpu *c, const struct insn *i, int seg)
 	check_fsgsbase(c);
 	if (insn_opsize(i) != 8)
 		v = (uint32_t)v;
-	if (!canonical(c, v))
+	if (!canonical_max(c, v))
 		gp0(c);
 	set_segment_base(c, seg, v);
 }

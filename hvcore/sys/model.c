@@ -95,6 +95,8 @@ static void refresh(struct cpu_model *m)
 			       (uint32_t[]){ e->eax, e->ebx, e->ecx, e->edx },
 			       sizeof m->hot[i]);
 	}
+	e = find(m, 0, 0);
+	m->amd = e && e->ebx == 0x68747541; /* "Auth" */
 	e = find(m, 0x80000008, 0);
 	m->maxphyaddr = e ? e->eax & 0xff : 36;
 	if (m->maxphyaddr < 32 || m->maxphyaddr > 52)
@@ -304,8 +306,13 @@ static void dynamic(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t *r)
 	if (leaf == 1) {
 		if (r[2] >> 26 & 1)
 			put_bit(&r[2], 27, c->cr4 & CR4_OSXSAVE);
+		if (!(c->msr.misc_enable & MISC_ENABLE_MONITOR))
+			put_bit(&r[2], 3, false);
 		if (lapic_msr_read(c, 0x1b, &base))
 			put_bit(&r[3], 9, r[3] >> 9 & 1 && base & 0x800);
+	} else if (leaf == 0x80000001) {
+		if (c->msr.misc_enable & MISC_ENABLE_XD_OFF)
+			put_bit(&r[3], 20, false);
 	} else if (leaf == 7 && sub == 0) {
 		if (r[2] >> 3 & 1)
 			put_bit(&r[2], 4, c->cr4 & CR4_PKE);

@@ -91,7 +91,7 @@ static uint64_t read_GS_BASE(struct vcpu *c) { return c->segbase[SEG_GS]; }
 
 static bool write_base(struct vcpu *c, int seg, uint64_t v, bool host)
 {
-	if (!canonical(c, v) && !host)
+	if (!canonical_max(c, v) && !host)
 		return false;
 	set_segment_base(c, seg, v);
 	return true;
@@ -181,7 +181,7 @@ static bool cet_valid(struct vcpu *c, uint64_t v)
 	uint64_t ok = (ss ? 3 : 0) | (ibt ? 0xfffffffffffffc3cull : 0);
 
 	/* TRACKER and SUPPRESS together are refused. */
-	return !(v & ~ok) && canonical(c, v & ~0xfffull) &&
+	return !(v & ~ok) && canonical_max(c, v & ~0xfffull) &&
 	       (v & (CET_SUPPRESS | CET_TRACKER)) !=
 		       (CET_SUPPRESS | CET_TRACKER);
 }
@@ -209,7 +209,7 @@ static bool write_S_CET(struct vcpu *c, uint64_t v, bool host)
 
 static bool write_ssp(struct vcpu *c, unsigned n, uint64_t v, bool host)
 {
-	if (!host && (v & 3 || !canonical(c, v)))
+	if (!host && (v & 3 || !canonical_max(c, v)))
 		return false;
 	c->msr.pl_ssp[n] = v;
 	return true;
@@ -294,7 +294,7 @@ static bool value_ok(const struct vcpu *c, const struct row *r, uint64_t v,
 	case CHK_RO:
 		return false;
 	case CHK_CANON:
-		if (!canonical(c, v))
+		if (!canonical_max(c, v))
 			return false;
 		break;
 	case CHK_TYPE:

@@ -18,6 +18,7 @@ struct cpu_model {
 	const char *name;                /* NULL: from a snapshot */
 	struct kvm_cpuid_entry2 *cpuid;  /* as given */
 	unsigned ncpuid, maxphyaddr;
+	bool amd;                        /* by CPUID's vendor string */
 	uint32_t hot[MODEL_HOT][4];
 	struct model_value *kept;        /* MSRs without a place in the vCPU */
 	unsigned nkept;
