@@ -65,6 +65,14 @@ static void tell_tracer(struct vcpu *c, const struct insn *i)
 	c->vm->ops.insn(c->vm->ops.arg, c, lin, bytes, i->len);
 }
 
+/* SYSCALL traps by TF as it is at its end, which its mask decides. */
+static bool takes_tf_along(const struct block *b)
+{
+	const struct insn_row *r = insn_row(b->insns);
+
+	return r && r->slow == op_syscall;
+}
+
 /* After an instruction that retired: what is to happen after every one. */
 static void after_step(struct vcpu *c, bool tf, bool nonroot, unsigned shadow)
 {
@@ -104,6 +112,8 @@ static void step(struct vcpu *c)
 	c->deadline = cpu_icount(c) + 1;
 	c->budget = 1;
 	run_block(c, b);
+	if (takes_tf_along(b))
+		tf = tf && c->rflags & FLAG_TF;
 	after_step(c, tf, nonroot, shadow);
 }
 
