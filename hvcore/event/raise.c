@@ -109,7 +109,7 @@ static void exception_state(struct vcpu *c, const struct fault *f)
 {
 	if (f->vector == EXC_PF && f->type == EV_HARD_EXC)
 		c->cr2 = f->cr2;
-	if (f->vector != EXC_DB)
+	if (f->vector != EXC_DB || f->type == EV_SOFT_INT)
 		return;
 	/* B0..B3 are replaced, the others accumulate (17.2.3).  INT1 sets no
 	 * bit. */
