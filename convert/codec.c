@@ -141,6 +141,7 @@ static const struct codec codecs[] = {
 	{ "lzop", { 0x89, 'L', 'Z', 'O', 0, 13, 10, 26, 10 }, 9, lzop_decode,
 	  lzop_encode },
 	{ "lz4", { 0x04, 0x22, 0x4d, 0x18 }, 4, lz4_decode, lz4_encode },
+	{ "lz4 (legacy)", { 0x02, 0x21, 0x4c, 0x18 }, 4, lz4_legacy_decode, NULL },
 };
 
 const struct codec *codec_of(const uint8_t *head, uint64_t size)

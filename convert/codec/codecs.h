@@ -16,6 +16,7 @@ DECLARE(bzip2_decode);
 DECLARE(bzip2_encode);
 DECLARE(lz4_decode);
 DECLARE(lz4_encode);
+DECLARE(lz4_legacy_decode);
 DECLARE(lzop_decode);
 DECLARE(lzop_encode);
 #undef DECLARE

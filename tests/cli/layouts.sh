@@ -115,6 +115,13 @@ if ${CC:-cc} -c -o "$tmp/module.ko" "$tmp/module.c" 2>/dev/null; then
 	gzip -k "$tmp/module.ko"
 	status 0 "$NSTATE" layouts extract "$tmp/module.ko.gz" --name mine
 	has "name mine"
+	for z in xz zstd; do
+		command -v $z >/dev/null || continue
+		$z -q -k "$tmp/module.ko"
+	done
+	for m in "$tmp"/module.ko.xz "$tmp"/module.ko.zst; do
+		[ ! -e "$m" ] || status 0 "$NSTATE" layouts extract "$m" --json
+	done
 fi
 
 # -- bad input: one line, the right status
