@@ -32,7 +32,7 @@ static void segment_save(const struct vcpu *c, int n, struct kvm_segment *k)
 	k->type = s->attr & 15;
 	k->s = s->attr >> 4 & 1;
 	k->dpl = AR_DPL(s->attr);
-	k->present = s->attr >> 7 & 1;
+	k->present = (s->attr & AR_P) && !(s->attr & AR_UNUSABLE);
 	k->avl = s->attr >> 12 & 1;
 	k->l = s->attr >> 13 & 1;
 	k->db = s->attr >> 14 & 1;

@@ -9,7 +9,7 @@
 #define KVM_AR_MASK 0x1f0ffu
 
 static const struct l0_profile sdm = {
-	.name = "sdm", .ar_mask = 0xffffffff,
+	.name = "sdm", .ar_mask = 0xffffffff, .caps = "full",
 };
 
 const struct l0_profile *l0_default(void)
@@ -17,6 +17,7 @@ const struct l0_profile *l0_default(void)
 	static const struct l0_profile newest = {
 		.name = "7.2", .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
 		.launched_at_exit = true, .by_capability = true,
+		.caps = "full",
 	};
 	return &newest;
 }
@@ -45,6 +46,20 @@ bool vmx_knows_field(const struct vcpu *c, int idx)
 	       (!p->by_capability || capable(c, idx));
 }
 
+/* What a release offers its L1, as far as caps.def tells releases apart. */
+static const char *caps_of(const char *release)
+{
+	unsigned major = 0, minor = 0;
+
+	if (sscanf(release, "%u.%u", &major, &minor) != 2)
+		return "kvm-4.14"; /* a vendor's kernel of that time */
+	if (major < 4 || (major == 4 && minor < 18))
+		return "kvm-4.14";
+	if (major < 5 || (major == 5 && minor < 11))
+		return "kvm-5.10";
+	return major < 6 || (major == 6 && minor < 18) ? "kvm-6.1" : "kvm-6.18";
+}
+
 /* The release of the newest kernel whose layout is known. */
 #define NEWEST "7.2"
 
@@ -67,6 +82,7 @@ enum nst_status hv_set_l0(struct vm *vm, const char *name, struct nst_error *e)
 	*own = (struct l0_profile){
 		.fields = l, .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
 		.launched_at_exit = true, .by_capability = name[0] == '7',
+		.caps = caps_of(name),
 	};
 	snprintf(own->name, sizeof own->name, "%s", name);
 	vm->l0 = own;

@@ -93,7 +93,7 @@ uint64_t vmx_ptimer_left(const struct vcpu *c)
 }
 
 /* -- guest state ---------------------------------------------------------------------------- */
-static void load_segments(struct vcpu *c)
+void vmx_load_segments(struct vcpu *c)
 {
 	const struct layout *l = c->vmx->l;
 	const uint8_t *page = c->vmx->page;
@@ -160,7 +160,7 @@ void vmx_load_guest(struct vcpu *c)
 	c->msr.sysenter_cs = VGET(v, GUEST_SYSENTER_CS);
 	c->msr.sysenter_esp = VGET(v, GUEST_SYSENTER_ESP);
 	c->msr.sysenter_eip = VGET(v, GUEST_SYSENTER_EIP);
-	load_segments(c);
+	vmx_load_segments(c);
 	c->gdtr = (struct dtable){ VGET(v, GUEST_GDTR_BASE),
 				   (uint16_t)VGET(v, GUEST_GDTR_LIMIT) };
 	c->idtr = (struct dtable){ VGET(v, GUEST_IDTR_BASE),

@@ -70,6 +70,9 @@ static enum nst_status enter_guest(struct vcpu *c, const struct header *h,
 	    h->size < HEADER + 2 * PAGE)
 		return nst_fail(e, NST_BAD_INPUT, "VMCS shadowing is on and the "
 				"nested state lacks the shadow vmcs12");
+	/* As KVM: segments come from the vmcs12, which tells more of unusable
+	 * ones than kvm_sregs can. */
+	vmx_load_segments(c);
 	vmx_start_guest(c, false);
 	if (v->shadow_pa != VMX_NONE)
 		memcpy(v->shadow, blob + HEADER + PAGE, PAGE);

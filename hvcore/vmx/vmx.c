@@ -169,7 +169,7 @@ uint64_t vmx_msr_read(struct vcpu *c, uint32_t index, bool *gp)
 }
 
 /* The capabilities are the model's or the snapshot's MSRs; where it has none,
- * all that the core can do.  0x489 follows from CPUID (A.8). */
+ * what its L0 offered.  0x489 follows from CPUID (A.8). */
 void vmx_model_changed(struct vcpu *c)
 {
 	struct vmx_caps *caps = &c->vmx->caps;
@@ -180,7 +180,7 @@ void vmx_model_changed(struct vcpu *c)
 		if (model_msr(c, VMX_CAPS_FIRST + n, &value))
 			caps->msr[n] = value;
 	if (!vmx_cap(caps, 0x480))
-		vmx_caps_model("full", caps);
+		vmx_caps_model(c->vm->l0->caps, caps);
 	caps->msr[0x489 - VMX_CAPS_FIRST] = ~cr4_reserved(c) & 0xffffffff;
 	vmx_caps_complete(caps);
 	c->vmx->dirty = CHECK_ALL;

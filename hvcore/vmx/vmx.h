@@ -197,6 +197,7 @@ void vmx_enter(struct vcpu *c, bool launch);
 /* Decodes the controls into v->ctl. */
 void vmx_decode_controls(struct vcpu *c);
 void vmx_load_guest(struct vcpu *c);
+void vmx_load_segments(struct vcpu *c);
 /* Loads the MSRs of an area; the number of the entry that failed (from 1), or
  * 0. */
 uint32_t vmx_load_msrs(struct vcpu *c, uint64_t area, uint32_t count);

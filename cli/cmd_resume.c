@@ -1,0 +1,249 @@
+/* cmd_resume.c: nstate resume: goes on where a VM was stopped. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/layout_arg.h"
+#include "cli/resume/session.h"
+#include "convert/compare.h"
+#include "convert/load.h"
+#include "convert/snapshot.h"
+
+enum { OPT_UNTIL = 256, OPT_MAX_INSNS, OPT_MAX_EXITS, OPT_EXPECT, OPT_STRICT,
+       OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_HASH, OPT_CHECK_HASHES,
+       OPT_TRACE, OPT_L1, OPT_EPT, OPT_CPU, OPT_L0, OPT_ENGINE, OPT_FROM,
+       OPT_DEVICES, OPT_JSON };
+
+static const struct argp_option options[] = {
+	{ "until", OPT_UNTIL, "COND", 0, "Stop when COND holds (repeatable): "
+	  "io:PORT[=VALUE], exit:REASON, rip:[L1:|L2:]ADDR, write:GPA, "
+	  "console:TEXT, idle", 0 },
+	{ "max-insns", OPT_MAX_INSNS, "N", 0, "Stop after N instructions", 0 },
+	{ "max-exits", OPT_MAX_EXITS, "N", 0, "Stop after N VM exits", 0 },
+	{ "output", 'o', "FILE", 0, "Write a snapshot of where it stopped", 0 },
+	{ "force", 'f', NULL, 0, "Overwrite FILE", 0 },
+	{ "expect", OPT_EXPECT, "FILE", 0, "Compare with this snapshot; status 1 "
+	  "where anything differs", 1 },
+	{ "strict", OPT_STRICT, NULL, 0, "With --expect: compare what differs "
+	  "from run to run too", 1 },
+	{ "ignore-ram", OPT_IGNORE_RAM, "GPA[-GPA]", 0, "With --expect: leave "
+	  "these pages out (repeatable)", 1 },
+	{ "report", OPT_REPORT, NULL, 0, "Print what happened, at the end", 2 },
+	{ "trace", OPT_TRACE, "exits", 0, "Print VM exits and entries", 2 },
+	{ "hash-exits", OPT_HASH, "FILE", 0, "Record a hash of RAM and registers "
+	  "at each VM exit", 2 },
+	{ "check-hashes", OPT_CHECK_HASHES, "FILE", 0, "Stop at the first VM exit "
+	  "whose hash differs from FILE's", 2 },
+	{ "from", OPT_FROM, "LAYOUT", 0, "The layout of the vmcs12s (else it is "
+	  "identified)", 3 },
+	{ "cpu", OPT_CPU, "MODEL", 0, "CPU model (else as in the snapshot)", 3 },
+	{ "l0", OPT_L0, "PROFILE", 0, "How L0 behaves: sdm or a kernel release", 3 },
+	{ "engine", OPT_ENGINE, "core|kvm|auto", 0, "What runs it: the embedded "
+	  "core (default) or real KVM", 3 },
+	{ "quiet", 'q', NULL, 0, "No warnings", 4 },
+	{ 0 },
+};
+
+static bool parse_count(const char *arg, uint64_t *v)
+{
+	char *end;
+
+	*v = strtoull(arg, &end, 0);
+	return end != arg && !*end;
+}
+
+static bool parse_range(const char *arg, struct gpa_range *r)
+{
+	char *end;
+
+	r->first = strtoull(arg, &end, 0);
+	r->last = r->first;
+	if (end == arg)
+		return false;
+	if (*end == '-')
+		r->last = strtoull(end + 1, &end, 0);
+	return !*end && r->last >= r->first;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct session *s = state->input;
+	struct nst_error e;
+
+	switch (key) {
+	case OPT_UNTIL:
+		if (s->nuntil == MAX_UNTIL)
+			argp_error(state, "more than %d conditions", MAX_UNTIL);
+		else if (until_parse(arg, &s->until[s->nuntil++], &e))
+			argp_error(state, "%s", e.text);
+		return 0;
+	case OPT_MAX_INSNS:
+		if (!parse_count(arg, &s->limits.insns))
+			argp_error(state, "%s: not a number", arg);
+		return 0;
+	case OPT_MAX_EXITS:
+		if (!parse_count(arg, &s->limits.exits))
+			argp_error(state, "%s: not a number", arg);
+		return 0;
+	case OPT_IGNORE_RAM:
+		if (s->nignored == MAX_RANGES ||
+		    !parse_range(arg, &s->ignored[s->nignored++]))
+			argp_error(state, "%s: not GPA[-GPA]", arg);
+		return 0;
+	case OPT_TRACE:
+		if (strcmp(arg, "exits"))
+			argp_error(state, "%s: cannot trace that", arg);
+		s->trace_exits = true;
+		return 0;
+	case 'o': s->out = arg; return 0;
+	case 'f': s->force = true; return 0;
+	case 'q': cli_quiet = true; return 0;
+	case OPT_EXPECT: s->expect = arg; return 0;
+	case OPT_STRICT: s->strict = true; return 0;
+	case OPT_REPORT: s->report = true; return 0;
+	case OPT_HASH: s->hash_exits = arg; return 0;
+	case OPT_CHECK_HASHES: s->check_hashes = arg; return 0;
+	case OPT_FROM:
+		if (layout_arg(arg, &s->from_layout, &e))
+			argp_error(state, "%s", e.text);
+		return 0;
+	case OPT_CPU: s->engine.cpu = arg; return 0;
+	case OPT_L0: s->engine.l0 = arg; return 0;
+	case OPT_ENGINE: s->engine_name = arg; return 0;
+	case ARGP_KEY_ARG:
+		if (s->file)
+			argp_error(state, "one FILE only");
+		s->file = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!s->file)
+			argp_error(state, "no FILE");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp argp = {
+	options, parse, "FILE", "Goes on where the VM in FILE was stopped: its "
+	"L2, the exits, and L1's own code, on the embedded core.", NULL, NULL, NULL
+};
+
+struct expectation {
+	const struct session *s;
+	unsigned shown, counted;
+};
+
+static bool is_ignored(const struct session *s, const char *where)
+{
+	unsigned long long gpa;
+
+	if (sscanf(where, "RAM page %llx", &gpa) != 1)
+		return false;
+	for (unsigned i = 0; i < s->nignored; i++)
+		if (gpa >= s->ignored[i].first && gpa <= s->ignored[i].last)
+			return true;
+	return false;
+}
+
+static void show_difference(void *arg, const char *where, const char *left,
+			    const char *right)
+{
+	struct expectation *x = arg;
+
+	if (is_ignored(x->s, where))
+		return;
+	if (x->counted++ < 100)
+		printf("%s: %s, expected %s\n", where, left, right);
+}
+
+static int compare_expected(struct session *s)
+{
+	struct expectation x = { .s = s };
+	struct loaded want;
+	struct nst_error e;
+
+	if (load_converted(s->expect, s->from_layout, &want, &e))
+		return cli_fail(s->expect, &e);
+	snapshot_compare(s->snapshot, want.snapshot, s->layout, s->strict,
+			 show_difference, &x);
+	snapshot_free(want.snapshot);
+	if (!x.counted) {
+		fprintf(stderr, "nstate: equal to %s\n", s->expect);
+		return NST_OK;
+	}
+	fprintf(stderr, "nstate: %u differences from %s\n", x.counted, s->expect);
+	return NST_NO;
+}
+
+static const struct engine_ops *pick_engine(const char *name,
+					    struct nst_error *e)
+{
+	const char *missing;
+
+	if (!name || !strcmp(name, "core"))
+		return &engine_core;
+	missing = engine_kvm_missing();
+	if (!strcmp(name, "auto"))
+		return missing ? &engine_core : &engine_kvm;
+	if (strcmp(name, "kvm")) {
+		nst_fail(e, NST_USAGE, "%s: no such engine (core, kvm, auto)",
+			 name);
+		return NULL;
+	}
+	if (missing) {
+		nst_fail(e, NST_SYSTEM, "cannot run on KVM: %s", missing);
+		return NULL;
+	}
+	return &engine_kvm;
+}
+
+/* Runs, then does what was asked for with the result. */
+static int run(struct session *s)
+{
+	struct nst_error e;
+	enum nst_status st = session_run(s, &e), after;
+	int status = st ? cli_fail(s->file, &e) : NST_OK;
+
+	if (s->report)
+		session_report(s, stdout);
+	after = s->ops->save(s->g, s->snapshot, &e);
+	if (after)
+		return cli_fail(s->file, &e);
+	if (s->out) {
+		after = snapshot_write(s->snapshot, s->out, s->force, &e);
+		if (after)
+			return cli_fail(s->out, &e);
+	}
+	if (s->expect && !status)
+		status = compare_expected(s);
+	return status;
+}
+
+int cmd_resume(int argc, char **argv)
+{
+	struct session s = { .limits = { ~0ull, ~0ull } };
+	struct loaded in;
+	struct nst_error e;
+	int status;
+
+	cli_parse(&argp, argc, argv, &s);
+	s.ops = pick_engine(s.engine_name, &e);
+	if (!s.ops)
+		return cli_fail(NULL, &e);
+	if (load_converted(s.file, s.from_layout, &in, &e))
+		return cli_fail(s.file, &e);
+	if (*in.note)
+		cli_warn(s.file, "%s", in.note);
+	s.snapshot = in.snapshot;
+	s.layout = in.layout;
+	session_hooks(&s);
+	if (s.ops->create(&s.g, s.snapshot, &s.engine, &e)) {
+		snapshot_free(s.snapshot);
+		return cli_fail(s.file, &e);
+	}
+	status = run(&s);
+	s.ops->destroy(s.g);
+	snapshot_free(s.snapshot);
+	return status;
+}

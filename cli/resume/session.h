@@ -1,0 +1,55 @@
+/* session.h: one run of `nstate resume`: its options, the engine, what was seen
+ * on the way.  cmd_resume.c parses, run.c runs, report.c prints. */
+#ifndef NSTATE_CLI_RESUME_SESSION_H
+#define NSTATE_CLI_RESUME_SESSION_H
+
+#include <stdio.h>
+
+#include "cli/resume/engine.h"
+#include "cli/resume/until.h"
+#include "layouts/layouts.h"
+
+struct gdb;
+
+#define MAX_UNTIL 64
+#define MAX_RANGES 64
+
+struct gpa_range { uint64_t first, last; };
+
+struct session {
+	/* options */
+	const struct layout *from_layout;
+	const char *file, *out, *expect, *engine_name;
+	const char *pml_log, *hash_exits, *check_hashes, *gdb;
+	struct gpa_range ignored[MAX_RANGES];
+	unsigned nignored;
+	struct until until[MAX_UNTIL];
+	unsigned nuntil;
+	struct hv_limits limits;
+	bool report, json, force, strict, trace_exits, trace_insns;
+	struct engine_options engine;
+
+	/* the run */
+	const struct engine_ops *ops;
+	struct engine *g;
+	struct snapshot *snapshot;
+	const struct layout *layout;  /* of every vmcs12 once loaded */
+	struct hv_stop stop;
+	const struct until *reached;  /* the condition that stopped it */
+	uint64_t exits_seen;
+	bool at_exit;                 /* stopped to hash after an exit */
+	FILE *hashes;
+	bool hash_differs;
+	struct gdb *debugger;         /* while gdb_serve runs */
+	void (*at_insn)(void *arg, struct vcpu *c, uint64_t rip,
+			const uint8_t *bytes, unsigned len);
+};
+
+/* run.c */
+void session_hooks(struct session *s);
+enum nst_status session_run(struct session *s, struct nst_error *e);
+/* report.c */
+void session_report(const struct session *s, FILE *f);
+void session_describe_stop(const struct session *s, char *buf, size_t len);
+
+#endif
