@@ -5,7 +5,8 @@
 
 #include "hvcore/vmx/vmx.h"
 
-/* KVM's VMWRITE keeps bits 16, 15:12 and 8:0 of access rights. */
+/* Since 5.3, KVM's VMWRITE keeps bits 16, 15:12 and 7:0 of access rights, as
+ * processors do; before, all of them. */
 #define KVM_AR_MASK 0x1f0ffu
 
 static const struct l0_profile sdm = {
@@ -46,18 +47,22 @@ bool vmx_knows_field(const struct vcpu *c, int idx)
 	       (!p->by_capability || capable(c, idx));
 }
 
-/* What a release offers its L1, as far as caps.def tells releases apart. */
-static const char *caps_of(const char *release)
+#define K(major, minor) ((major) << 16 | (minor))
+
+/* 0: a vendor's kernel that is named otherwise; those known are old. */
+static unsigned number(const char *release)
 {
 	unsigned major = 0, minor = 0;
 
-	if (sscanf(release, "%u.%u", &major, &minor) != 2)
-		return "kvm-4.14"; /* a vendor's kernel of that time */
-	if (major < 4 || (major == 4 && minor < 18))
-		return "kvm-4.14";
-	if (major < 5 || (major == 5 && minor < 11))
-		return "kvm-5.10";
-	return major < 6 || (major == 6 && minor < 18) ? "kvm-6.1" : "kvm-6.18";
+	return sscanf(release, "%u.%u", &major, &minor) == 2 ?
+		K(major, minor) : 0;
+}
+
+/* What a release offers its L1, as far as caps.def tells releases apart. */
+static const char *caps_of(unsigned k)
+{
+	return k < K(4, 18) ? "kvm-4.14" : k < K(5, 11) ? "kvm-5.10" :
+	       k < K(6, 18) ? "kvm-6.1" : "kvm-6.18";
 }
 
 /* The release of the newest kernel whose layout is known. */
@@ -80,9 +85,10 @@ enum nst_status hv_set_l0(struct vm *vm, const char *name, struct nst_error *e)
 		return nst_fail(e, NST_USAGE, "%s: no L0 profile (sdm, or a "
 				"kernel release: 5.10, 6.1, 7.2)", name);
 	*own = (struct l0_profile){
-		.fields = l, .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
-		.launched_at_exit = true, .by_capability = name[0] == '7',
-		.caps = caps_of(name),
+		.fields = l, .pml_dirty_only = true, .launched_at_exit = true,
+		.ar_mask = number(name) < K(5, 3) ? 0xffffffff : KVM_AR_MASK,
+		.by_capability = number(name) >= K(7, 0),
+		.caps = caps_of(number(name)),
 	};
 	snprintf(own->name, sizeof own->name, "%s", name);
 	vm->l0 = own;
