@@ -71,9 +71,7 @@ void pic_line(struct board *b, unsigned line, bool level)
 	if (p->elcr & bit)
 		p->irr = level ? p->irr | bit : p->irr & (uint8_t)~bit;
 	else if (level && !(p->lines & bit))
-		p->irr |= bit;
-	else if (!level)
-		p->irr &= (uint8_t)~bit; /* withdrawn before the acknowledge */
+		p->irr |= bit; /* latched: a falling line does not withdraw it */
 	p->lines = level ? p->lines | bit : p->lines & (uint8_t)~bit;
 	update(b);
 }
