@@ -112,7 +112,7 @@ int pic_ack(struct board *b)
 void pic_reset(struct board *b)
 {
 	for (unsigned n = 0; n < 2; n++)
-		b->pic[n] = (struct pic){ .base = n ? 0x70 : 8, .imr = 0xff };
+		b->pic[n] = (struct pic){ .base = n ? 0x70 : 8 };
 }
 
 /* OCW2: end of interrupt and rotation. */

@@ -118,6 +118,9 @@ static void resolve(struct vcpu *c, uint64_t lin, unsigned access,
 
 	to->apic = false;
 	to->host = NULL;
+	/* Descriptor tables, stacks of the IDT and the like. */
+	if (!e && c->efer & EFER_LMA && unlikely(!canonical(c, lin)))
+		cpu_raise_error(c, EXC_GP, 0);
 	if (e) {
 		to->host = (uint8_t *)(uintptr_t)(lin + e->addend);
 		to->hpa = ~0ull; /* only writes that must be told of need it,
@@ -250,12 +253,23 @@ static void check_alignment(struct vcpu *c, uint64_t lin, unsigned size)
 		cpu_raise_error(c, EXC_AC, 0);
 }
 
+/* The fast paths look at no address: a non-canonical one misses and comes here
+ * (no TLB entry is ever filled for one). */
+static void check_canonical(struct vcpu *c, const struct insn *i, uint64_t lin,
+			    unsigned len)
+{
+	if (c->mode & MODE_CS64 &&
+	    unlikely(!canonical(c, lin) || !canonical(c, lin + len - 1)))
+		insn_address_fault(c, i);
+}
+
 uint64_t mem_read_slow(struct vcpu *c, const struct insn *i, uint64_t lin,
 		       unsigned size)
 {
 	uint64_t v = 0;
 
 	c->cur = i;
+	check_canonical(c, i, lin, size);
 	check_alignment(c, lin, size);
 	read_all(c, lin, &v, size, tlb_class_of(c));
 	return v;
@@ -265,6 +279,7 @@ void mem_write_slow(struct vcpu *c, const struct insn *i, uint64_t lin,
 		    unsigned size, uint64_t value)
 {
 	c->cur = i;
+	check_canonical(c, i, lin, size);
 	check_alignment(c, lin, size);
 	write_all(c, lin, &value, size, tlb_class_of(c));
 }
@@ -273,6 +288,7 @@ void mem_probe_write(struct vcpu *c, const struct insn *i, uint64_t lin,
 		     unsigned size)
 {
 	c->cur = i;
+	check_canonical(c, i, lin, size);
 	if (size <= 8 && !(size & (size - 1)))
 		check_alignment(c, lin, size);
 	resolve_all(c, lin, size, ACC_WRITE, tlb_class_of(c));
@@ -282,6 +298,7 @@ void mem_read_bytes(struct vcpu *c, const struct insn *i, uint64_t lin,
 		    void *buf, unsigned len)
 {
 	c->cur = i;
+	check_canonical(c, i, lin, len);
 	read_all(c, lin, buf, len, tlb_class_of(c));
 }
 
@@ -289,6 +306,7 @@ void mem_write_bytes(struct vcpu *c, const struct insn *i, uint64_t lin,
 		     const void *buf, unsigned len)
 {
 	c->cur = i;
+	check_canonical(c, i, lin, len);
 	write_all(c, lin, buf, len, tlb_class_of(c));
 }
 
