@@ -138,6 +138,8 @@ static void print_verdict(const struct judgement *j, FILE *f)
 	identify_group_name(r, 0, names, sizeof names);
 	if (!j->pool.pages)
 		fputs("no vmcs12 page to judge\n", f);
+	else if (j->pool.pages == j->pool.skipped)
+		fputs("layout: none fits any page\n", f);
 	else if (r->verdict == IDENTIFY_NONE)
 		fprintf(f, "layout: none fits; nearest is %s\n", names);
 	else if (r->empty)
@@ -165,11 +167,18 @@ static void print_pages(const struct judgement *j, bool all, FILE *f)
 		where(p, at, sizeof at);
 		identify_page(p->data, &r);
 		identify_group_name(&r, 0, names, sizeof names);
-		fprintf(f, "  %-24s %-14s %s%s%s\n", at,
-			vmcs12_kind_name(p->kind), r.empty ? "no field is set" :
-			identify_verdict_name(r.verdict), r.empty ||
-			r.verdict != IDENTIFY_CERTAIN ? "" : ": ",
-			r.empty || r.verdict != IDENTIFY_CERTAIN ? "" : names);
+		fprintf(f, "  %-24s %s: ", at, vmcs12_kind_name(p->kind));
+		if (r.empty)
+			fputs("no field is set\n", f);
+		else if (r.verdict == IDENTIFY_NONE)
+			fprintf(f, "none fits; nearest is %s with %u values "
+				"that exclude it\n", names,
+				r.candidate[0].hard);
+		else if (r.verdict == IDENTIFY_AMBIGUOUS)
+			fprintf(f, "ambiguous, %u answers are left\n",
+				r.plausible);
+		else
+			fprintf(f, "%s\n", names);
 		if (all && !r.empty)
 			print_candidates(&r, true, f);
 	}
@@ -185,14 +194,13 @@ static int print_text(const struct judgement *j,
 		return opened;
 	fprintf(s.f, "%s: %s\n", j->c->path, j->c->ops->kind);
 	print_verdict(j, s.f);
-	if (j->pool.nonempty || j->pool.skipped) {
+	if (j->pool.nonempty) {
 		fprintf(s.f, "\n%u page%s judged together%s:\n",
 			j->pool.pages - j->pool.skipped,
 			j->pool.pages - j->pool.skipped == 1 ? "" : "s",
 			j->pool.skipped ? " (those that fit no layout aside)" :
 			"");
-		if (j->pool.nonempty)
-			print_candidates(&j->all, o->all, s.f);
+		print_candidates(&j->all, o->all, s.f);
 	}
 	if (j->scan.n) {
 		fputs("\nPages:\n", s.f);
@@ -217,8 +225,8 @@ int layouts_identify(const struct layouts_options *o)
 		exit_status = cli_fail(o->arg[0], &e);
 	} else {
 		judge(j);
-		exit_status = j->all.verdict == IDENTIFY_CERTAIN ? NST_OK :
-			NST_NO;
+		exit_status = j->pool.pages &&
+			j->all.verdict == IDENTIFY_CERTAIN ? NST_OK : NST_NO;
 		exit_status = o->json ?
 			json_finish(json_all(j), o, exit_status) :
 			print_text(j, o, exit_status);

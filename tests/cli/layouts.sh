@@ -94,7 +94,8 @@ next = [c for c in t["candidates"] if c["answer"] == 1]
 assert any(r["excludes"] for r in next[0]["reasons"])
 PY
 status 1 "$NSTATE" layouts identify tests/fixtures/pages/kvm-6.1-pattern.bin
-has "none fits"
+has "none fits any page"
+has "nearest is v5.14, v6.18 with"
 
 # -- a module of our own making: this program has a table, as a kernel does
 cat >"$tmp/module.c" <<'C'
