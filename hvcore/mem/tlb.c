@@ -214,6 +214,13 @@ void mem_switch_context(struct vcpu *c)
 	struct tlb_pool *p = c->tlbs;
 	struct ctx_key k;
 
+	/* Pages with data breakpoints stay out of the TLB: whoever sets DR7
+	 * (VM entries and exits do) comes by here. */
+	if (unlikely(c->dr[7] != p->dr7)) {
+		p->dr7 = c->dr[7];
+		if (c->dr[7] & 0xff)
+			mem_flush_all(c);
+	}
 	make_key(c, &k);
 	if (memcmp(&p->cur->key, &k, sizeof k))
 		p->cur = find_ctx(c, &k);

@@ -76,6 +76,7 @@ struct tlb_pool {
 	struct tlb_ctx ctx[TLB_CONTEXTS];
 	struct tlb_ctx *cur;
 	uint64_t clock, next_gen;
+	uint64_t dr7;            /* that the TLBs were filled under */
 	uint32_t gpa_gen;
 	struct gpa_slot gpa[GPA_SLOTS];
 };
