@@ -21,7 +21,9 @@
 /* In the order of formats.md's detection: magics first, heuristics last. */
 static const struct container_ops *const readers[] = {
 	&reader_snapshot,
+	&reader_libvirt,
 	&reader_qemu,
+	&reader_qcow2,
 	&reader_blob,
 };
 

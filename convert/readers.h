@@ -7,5 +7,7 @@
 extern const struct container_ops reader_snapshot; /* snapshot_read.c */
 extern const struct container_ops reader_blob;     /* blob.c */
 extern const struct container_ops reader_qemu;     /* qemu/reader.c */
+extern const struct container_ops reader_libvirt;  /* qemu/libvirt.c */
+extern const struct container_ops reader_qcow2;    /* qemu/qcow2.c */
 
 #endif
