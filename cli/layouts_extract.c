@@ -116,11 +116,11 @@ static json_t *json_extract(const struct extract_result *r)
 		if (layout_has(&r->layout, i))
 			json_object_set_new(offsets, vmcs_fields[i].name,
 					    json_integer(r->layout.offset[i]));
-	root = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "table",
+	root = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o, s:i, s:o}", "table",
 			 json_view(&r->table), "btf", json_view(&r->btf),
 			 "dwarf", json_view(&r->dwarf), "layout",
 			 json_layout(&r->layout), "agree", !r->disagree, "notes",
-			 notes, "offsets", offsets);
+			 notes, "more_notes", (int)r->more, "offsets", offsets);
 	if (r->table.there) {
 		json_object_set_new(root, "symbol", json_string(r->symbol));
 		json_object_set_new(root, "rotated", json_boolean(r->rotated));
@@ -151,6 +151,8 @@ static void comment(const struct extract_result *r, FILE *f)
 	}
 	for (unsigned i = 0; i < r->nnotes; i++)
 		fprintf(f, "note: %s\n", r->note[i]);
+	if (r->more)
+		fprintf(f, "note: and %u more\n", r->more);
 }
 
 static int print_result(const struct layouts_options *o,

@@ -17,8 +17,10 @@ void extract_note(struct extract_result *r, const char *format, ...)
 {
 	va_list ap;
 
-	if (r->nnotes == EXTRACT_NOTES)
+	if (r->nnotes == EXTRACT_NOTES) {
+		r->more++;
 		return;
+	}
 	va_start(ap, format);
 	vsnprintf(r->note[r->nnotes++], sizeof r->note[0], format, ap);
 	va_end(ap);

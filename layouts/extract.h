@@ -36,7 +36,7 @@ struct extract_result {
 	bool rotated;          /* indexed by the encoding rotated left by 6 */
 	/* What one should know: fields outside of the catalogue, where the
 	 * witnesses differ, tables that are filled at run time only. */
-	unsigned nnotes;
+	unsigned nnotes, more; /* more: notes that there was no room for */
 	char note[EXTRACT_NOTES][160];
 	bool disagree;
 };

@@ -104,13 +104,24 @@ const unsigned short vmcs12_field_offsets[3300] = {
 #define X(e, at) [ROL6(e)] = at,
 #include "table.h"
 };
+#include "struct.h"
+struct vmcs12 one;
 C
+"$NSTATE" layouts show v4.12 | awk '$1 ~ /^[0-9]+$/ {
+	type = $2 == 8 ? "long" : $2 == 4 ? "int" : $2 == 2 ? "short" : "char"
+	if ($3 ~ /^0x/) printf "unsigned %s %s;\n", type, $5
+	else if ($1 > 8) printf "char padding_%d[%d];\n", $1, $2
+	else printf "int word%d;\n", $1
+	} BEGIN { print "struct vmcs12 {" } END {
+	print "} __attribute__((packed));" }' >"$tmp/struct.h"
 "$NSTATE" layouts show v4.12 | awk '$3 ~ /^0x/ {
 	printf "X(%s, %d)\n", $3, $1
 	if ($3 ~ /^0x2/) printf "X(%s + 1, %d)\n", $3, $1 + 4 }' >"$tmp/table.h"
-if ${CC:-cc} -c -o "$tmp/module.ko" "$tmp/module.c" 2>/dev/null; then
+if ${CC:-cc} -g -c -o "$tmp/module.ko" "$tmp/module.c" 2>"$tmp/err"; then
 	status 0 "$NSTATE" layouts extract "$tmp/module.ko" -o "$tmp/m.layout"
 	has "equals v4.12 (Linux 4.12 to 4.13)"
+	# A relocatable file: its names are found only through relocations.
+	has "DWARF: 139 fields, struct vmcs12 of 1006 bytes"
 	status 0 "$NSTATE" layouts diff "$tmp/m.layout" v4.12
 	has "139 fields in place, 0 moved, 0 added, 0 removed"
 	gzip -k "$tmp/module.ko"
@@ -123,6 +134,16 @@ if ${CC:-cc} -c -o "$tmp/module.ko" "$tmp/module.c" 2>/dev/null; then
 	for m in "$tmp"/module.ko.xz "$tmp"/module.ko.zst; do
 		[ ! -e "$m" ] || status 0 "$NSTATE" layouts extract "$m" --json
 	done
+	# The struct says something else than the table.
+	sed -i '/guest_rip/d' "$tmp/struct.h"
+	${CC:-cc} -g -c -o "$tmp/other.ko" "$tmp/module.c"
+	status 1 "$NSTATE" layouts extract "$tmp/other.ko"
+	has "warning: table, BTF and DWARF disagree" err
+	has "# note: VIRTUAL_PROCESSOR_ID: the table says 968, DWARF says 960"
+	has " more"
+else
+	cat "$tmp/err"
+	fail "no compiler"
 fi
 
 # -- bad input: one line, the right status
