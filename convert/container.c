@@ -24,6 +24,11 @@ static const struct container_ops *const readers[] = {
 	&reader_libvirt,
 	&reader_qemu,
 	&reader_qcow2,
+	&reader_elf,
+	&reader_kdump,
+	&reader_lime,
+	&reader_refused,
+	&reader_raw,
 	&reader_blob,
 };
 
@@ -127,11 +132,14 @@ struct container_state *container_add_state(struct container *c, int vcpu,
 
 bool container_add_ram(struct container *c, uint64_t gpa, uint64_t size)
 {
-	struct container_ram *r = realloc(c->ram, (c->nram + 1) * sizeof *r);
+	struct container_ram *r = c->ram;
 
-	if (!r)
-		return false;
-	c->ram = r;
+	if (!(c->nram & (c->nram - 1))) { /* full: room is a power of two */
+		r = realloc(r, (c->nram ? c->nram * 2 : 1) * sizeof *r);
+		if (!r)
+			return false;
+		c->ram = r;
+	}
 	c->ram_bytes += size;
 	c->has_ram = true;
 	if (c->nram && r[c->nram - 1].gpa + r[c->nram - 1].size == gpa)

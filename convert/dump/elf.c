@@ -1,0 +1,121 @@
+/* elf.c: the reader of ELF cores of physical memory: QEMU's dump-guest-memory,
+ * virsh dump --memory-only, /proc/vmcore and makedumpfile -E. */
+#include <gelf.h>
+#include <libelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/dump/notes.h"
+#include "convert/dump/runs.h"
+#include "convert/readers.h"
+#include "convert/source.h"
+
+struct core {
+	Elf *elf;
+	struct ram_runs runs;
+	struct dump_cpus cpus;
+};
+
+/* Below the native snapshot's reader, which knows its own by their notes. */
+static int probe(const uint8_t *head, size_t len, uint64_t size)
+{
+	uint16_t type, machine;
+
+	(void)size;
+	if (len < 52 || memcmp(head, ELFMAG, SELFMAG) ||
+	    head[EI_DATA] != ELFDATA2LSB)
+		return 0;
+	memcpy(&type, head + 16, 2);
+	memcpy(&machine, head + 18, 2);
+	return type == ET_CORE && (machine == EM_X86_64 || machine == EM_386) ?
+		80 : 0;
+}
+
+static enum nst_status one_segment(struct container *c, struct core *k, size_t i,
+				   struct nst_error *e)
+{
+	uint64_t size = source_size(c->src);
+	GElf_Phdr p;
+
+	if (!gelf_getphdr(k->elf, (int)i, &p))
+		return nst_fail(e, NST_BAD_INPUT, "cannot read program header "
+				"%zu: %s", i, elf_errmsg(-1));
+	if (p.p_type != PT_LOAD && p.p_type != PT_NOTE)
+		return NST_OK;
+	if (p.p_filesz && (p.p_offset > size || p.p_filesz > size - p.p_offset))
+		return nst_fail(e, NST_BAD_INPUT, "cut: segment %zu (file bytes "
+				"0x%llx+0x%llx) goes beyond the end of the file",
+				i, (unsigned long long)p.p_offset,
+				(unsigned long long)p.p_filesz);
+	if (p.p_type == PT_NOTE)
+		return dump_notes(c, &k->cpus, source_at(c->src, p.p_offset,
+							 p.p_filesz),
+				  p.p_filesz, e);
+	/* Without bytes it says only that there would be memory. */
+	if (!p.p_filesz)
+		return NST_OK;
+	return runs_add(&k->runs, p.p_paddr, p.p_filesz, p.p_memsz, p.p_offset) ?
+		NST_OK : nst_fail(e, NST_SYSTEM, "out of memory");
+}
+
+static enum nst_status open_core(struct container *c, struct nst_error *e)
+{
+	struct core *k = calloc(1, sizeof *k);
+	uint64_t size = source_size(c->src);
+	enum nst_status st = NST_OK;
+	size_t count;
+
+	if (!k)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	c->priv = k;
+	elf_version(EV_CURRENT);
+	k->elf = elf_memory((char *)(uintptr_t)source_at(c->src, 0, size), size);
+	if (!k->elf || elf_kind(k->elf) != ELF_K_ELF ||
+	    elf_getphdrnum(k->elf, &count))
+		return nst_fail(e, NST_BAD_INPUT, "a damaged ELF file: %s",
+				elf_errmsg(-1));
+	if (count > size / 32)
+		return nst_fail(e, NST_BAD_INPUT, "%zu program headers in a file "
+				"of %llu bytes", count, (unsigned long long)size);
+	for (size_t i = 0; !st && i < count; i++)
+		st = one_segment(c, k, i, e);
+	if (!st && !runs_finish(&k->runs, c))
+		st = nst_fail(e, NST_SYSTEM, "out of memory");
+	if (!st && !k->runs.n && !k->cpus.n)
+		st = nst_fail(e, NST_BAD_INPUT, "an ELF core without physical "
+			      "memory or registers");
+	return st;
+}
+
+static int walk_part(struct container *c, uint32_t part, uint32_t parts,
+		     container_run_fn *fn, void *arg, struct nst_error *e)
+{
+	(void)e;
+	return runs_walk(&((struct core *)c->priv)->runs, c, part, parts, fn, arg);
+}
+
+static enum nst_status load(struct container *c, struct snapshot *s,
+			    struct nst_error *e)
+{
+	(void)e;
+	dump_load(&((struct core *)c->priv)->cpus, s, c->ops->kind);
+	return NST_OK;
+}
+
+static void close_core(struct container *c)
+{
+	struct core *k = c->priv;
+
+	if (!k)
+		return;
+	if (k->elf)
+		elf_end(k->elf);
+	free(k->runs.v);
+	dump_cpus_free(&k->cpus);
+	free(k);
+}
+
+const struct container_ops reader_elf = {
+	.kind = "ELF core", .probe = probe, .open = open_core,
+	.walk_part = walk_part, .load = load, .close = close_core,
+};
