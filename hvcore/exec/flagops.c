@@ -24,6 +24,13 @@ INSN(sahf)
 	cc_set_flags(c, (cc_flags(c) & FLAG_OF) | RD8(c, 1));
 	NEXT(c, i);
 }
+/* Set AL from CF: in no manual's index, in every processor. */
+INSN(salc)
+{
+	WR8(c, R_RAX, cc_flags(c) & FLAG_CF ? 0xff : 0);
+	NEXT(c, i);
+}
+const struct family fam_salc = { .fn = { [F_N] = ALL_SIZES(salc) } };
 const struct family fam_lahf = { .fn = { [F_N] = ALL_SIZES(lahf) } };
 const struct family fam_sahf = { .fn = { [F_N] = ALL_SIZES(sahf) } };
 
