@@ -110,12 +110,14 @@ static bool run_some(struct board *b, struct vcpu *c, uint64_t limit)
 {
 	struct vm *vm = b->vm;
 	uint8_t activity = c->activity;
+	uint32_t pending;
 	uint64_t n, ran;
 
 	catch_up(b, c);
 	poll_ptimer(c);
 	if (!runnable(c))
 		return false;
+	pending = c->pending_events;
 	b->running = c;
 	n = min64(min64(b->turn_left, limit), board_next_event(c));
 	ran = cpu_run(c, n);
@@ -123,7 +125,9 @@ static bool run_some(struct board *b, struct vcpu *c, uint64_t limit)
 	b->now += ran;
 	b->turn_left -= min64(ran, b->turn_left);
 	vm->icount += ran;
-	return ran || c->activity != activity;
+	/* An event may be turned into another without an instruction run: a
+	 * posted interrupt that a halted guest is still to take. */
+	return ran || c->activity != activity || c->pending_events != pending;
 }
 
 /* Every vCPU is halted: time passes until something is due. */
