@@ -18,34 +18,34 @@ INSN(name##b##_ri##suffix)						\
 }									\
 INSN(name##b##_rm##suffix)						\
 {									\
-	uint##b##_t y = mem_read##b(c, i, EA_PLAIN(c, i, b / 8, ACC_READ)); \
+	LOAD_OR(name##b##_rmg, b, c, i, y);				\
 	WR##b(c, i->reg, kind##_##name##b(c, RD##b(c, i->reg), y));	\
 	NEXT(c, i);							\
 }
-#define MEM_FORM(name, b, ea, suffix)					\
-INSN(name##b##_mr##suffix)						\
+#define MEM_FORM(name, b, form, operand)				\
+INSN(name##b##_##form##g)						\
 {									\
-	uint##b##_t y = RD##b(c, i->reg);				\
-	RMW(b, c, i, ea(c, i, b / 8, ACC_RMW), do_##name##b(c, v, y));	\
+	uint##b##_t y = (uint##b##_t)(operand);				\
+	RMW(b, c, i, EA_G(c, i, b / 8, ACC_RMW), do_##name##b(c, v, y)); \
 	NEXT(c, i);							\
 }									\
-INSN(name##b##_mi##suffix)						\
+INSN(name##b##_##form)							\
 {									\
-	uint##b##_t y = (uint##b##_t)i->imm;				\
-	RMW(b, c, i, ea(c, i, b / 8, ACC_RMW), do_##name##b(c, v, y));	\
+	PLACE_OR(name##b##_##form##g, b, c, i, p);			\
+	*p = do_##name##b(c, *p, (uint##b##_t)(operand));		\
 	NEXT(c, i);							\
 }
 #define ALU_FORMS(name, b)						\
-REG_FORMS(name, b, do, )						\
-REG_FORMS(name, b, nf, _nf)						\
 INSN(name##b##_rmg)							\
 {									\
 	uint##b##_t y = mem_read##b(c, i, EA_G(c, i, b / 8, ACC_READ));	\
 	WR##b(c, i->reg, do_##name##b(c, RD##b(c, i->reg), y));		\
 	NEXT(c, i);							\
 }									\
-MEM_FORM(name, b, EA_PLAIN, )						\
-MEM_FORM(name, b, EA_G, g)
+REG_FORMS(name, b, do, )						\
+REG_FORMS(name, b, nf, _nf)						\
+MEM_FORM(name, b, mr, RD##b(c, i->reg))					\
+MEM_FORM(name, b, mi, i->imm)
 
 #define ALU_FAMILY(name)						\
 ALU_FORMS(name, 8)							\
@@ -71,23 +71,18 @@ ALU_FAMILY(sub)
 ALU_FAMILY(xor)
 
 /* -- CMP and TEST: no result --------------------------------------------------------- */
-#define COMPARE_MEM(name, b, ea, suffix)				\
-INSN(name##b##_rm##suffix)						\
+/* v is what was loaded. */
+#define COMPARE_MEM(name, b, form, x, y)				\
+INSN(name##b##_##form##g)						\
 {									\
-	uint##b##_t y = mem_read##b(c, i, ea(c, i, b / 8, ACC_READ));	\
-	do_##name##b(c, RD##b(c, i->reg), y);				\
+	uint##b##_t v = mem_read##b(c, i, EA_G(c, i, b / 8, ACC_READ));	\
+	do_##name##b(c, (uint##b##_t)(x), (uint##b##_t)(y));		\
 	NEXT(c, i);							\
 }									\
-INSN(name##b##_mr##suffix)						\
+INSN(name##b##_##form)							\
 {									\
-	uint##b##_t x = mem_read##b(c, i, ea(c, i, b / 8, ACC_READ));	\
-	do_##name##b(c, x, RD##b(c, i->reg));				\
-	NEXT(c, i);							\
-}									\
-INSN(name##b##_mi##suffix)						\
-{									\
-	uint##b##_t x = mem_read##b(c, i, ea(c, i, b / 8, ACC_READ));	\
-	do_##name##b(c, x, (uint##b##_t)i->imm);			\
+	LOAD_OR(name##b##_##form##g, b, c, i, v);			\
+	do_##name##b(c, (uint##b##_t)(x), (uint##b##_t)(y));		\
 	NEXT(c, i);							\
 }
 #define COMPARE_FORMS(name, b)						\
@@ -101,8 +96,9 @@ INSN(name##b##_ri)							\
 	do_##name##b(c, RD##b(c, i->rm), (uint##b##_t)i->imm);		\
 	NEXT(c, i);							\
 }									\
-COMPARE_MEM(name, b, EA_PLAIN, )					\
-COMPARE_MEM(name, b, EA_G, g)
+COMPARE_MEM(name, b, rm, RD##b(c, i->reg), v)				\
+COMPARE_MEM(name, b, mr, v, RD##b(c, i->reg))				\
+COMPARE_MEM(name, b, mi, v, i->imm)
 #define COMPARE_FAMILY(name)						\
 COMPARE_FORMS(name, 8)							\
 COMPARE_FORMS(name, 16)							\
@@ -127,11 +123,6 @@ INSN(not##b##_r)							\
 	WR##b(c, i->rm, nf_not##b(c, RD##b(c, i->rm), 0));		\
 	NEXT(c, i);							\
 }									\
-INSN(not##b##_m)							\
-{									\
-	RMW(b, c, i, EA_PLAIN(c, i, b / 8, ACC_RMW), nf_not##b(c, v, 0)); \
-	NEXT(c, i);							\
-}									\
 INSN(not##b##_mg)							\
 {									\
 	RMW(b, c, i, EA_G(c, i, b / 8, ACC_RMW), nf_not##b(c, v, 0));	\
@@ -147,4 +138,6 @@ const struct family fam_##name = { .fn = {				\
 UNARY_FAMILY(inc)
 UNARY_FAMILY(dec)
 UNARY_FAMILY(neg)
-UNARY_FAMILY(not)
+const struct family fam_not = { .fn = {
+	[F_RI] = BY_WIDTH(not, _r), [F_MIG] = BY_WIDTH(not, _mg),
+} };

@@ -144,14 +144,15 @@ INSN(name##b##_r)							\
 	WR##b(c, i->rm, do_##name##b(c, RD##b(c, i->rm), 0));		\
 	NEXT(c, i);							\
 }									\
-INSN(name##b##_m)							\
-{									\
-	RMW(b, c, i, EA_PLAIN(c, i, b / 8, ACC_RMW), do_##name##b(c, v, 0)); \
-	NEXT(c, i);							\
-}									\
 INSN(name##b##_mg)							\
 {									\
 	RMW(b, c, i, EA_G(c, i, b / 8, ACC_RMW), do_##name##b(c, v, 0));	\
+	NEXT(c, i);							\
+}									\
+INSN(name##b##_m)							\
+{									\
+	PLACE_OR(name##b##_mg, b, c, i, p);				\
+	*p = do_##name##b(c, *p, 0);					\
 	NEXT(c, i);							\
 }
 

@@ -5,6 +5,7 @@
 
 #include "hvcore/exec/dispatch.h"
 #include "hvcore/exec/families.h"
+#include "hvcore/exec/fuse.h"
 #include "hvcore/mem/tlb.h"
 
 #define ARENA_SIZE (64u << 20)
@@ -306,6 +307,17 @@ static void drop_dead_flags(struct block *b)
 	}
 }
 
+static void fuse_last(struct block *b)
+{
+	insn_fn *f;
+
+	if (b->n < 2)
+		return;
+	f = fuse_find(&b->insns[b->n - 2], &b->insns[b->n - 1]);
+	if (f)
+		b->insns[b->n - 2].fn = f;
+}
+
 /* -- building -------------------------------------------------------------------------- */
 insn_fn exec_end;
 
@@ -436,8 +448,10 @@ static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
 	decode_block(c, b, &s, mode);
 	if ((phys & PAGE_MASK) + b->bytes > 0x1000)
 		b->phys2 = s.phys2 & ~PAGE_MASK;
-	if (!(mode & MODE_STEP))
+	if (!(mode & MODE_STEP)) {
 		drop_dead_flags(b);
+		fuse_last(b);
+	}
 	finish(bc, b);
 	slot = hash_slot(bc, phys, mode);
 	b->hash_next = *slot;

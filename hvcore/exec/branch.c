@@ -253,7 +253,7 @@ INSN(jmp_r)
 }
 INSN(jmp_m64)
 {
-	uint64_t t = mem_read64(c, i, EA_PLAIN(c, i, 8, ACC_READ));
+	uint64_t t = mem_read64(c, i, ea_simple(c, i));
 
 	JMP_TO(c, i, t);
 }
@@ -340,7 +340,7 @@ INSN(call_r)
 }
 INSN(call_m64)
 {
-	uint64_t t = mem_read64(c, i, EA_PLAIN(c, i, 8, ACC_READ));
+	uint64_t t = mem_read64(c, i, ea_simple(c, i));
 
 	CALL_TO(c, i, t);
 }

@@ -12,13 +12,8 @@
 
 #ifdef HV_TRAMPOLINE
 #define LEAVE(c) do { (c)->cur = NULL; return NULL; } while (0)
-#define TAIL(f, c, i) return f(c, i)
-#elif defined(__clang__)
-#define LEAVE(c) do { (c)->cur = NULL; return; } while (0)
-#define TAIL(f, c, i) __attribute__((musttail)) return f(c, i)
 #else
 #define LEAVE(c) do { (c)->cur = NULL; return; } while (0)
-#define TAIL(f, c, i) return f(c, i)
 #endif
 
 /* Charges instructions before and including i. */

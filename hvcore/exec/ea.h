@@ -61,8 +61,27 @@ uint64_t seg_linear(struct vcpu *c, const struct insn *i, unsigned seg,
 #define WR32(c, n, v) ((c)->r[n] = (uint32_t)(v))
 #define WR64(c, n, v) ((c)->r[n] = (uint64_t)(v))
 
-#define EA_PLAIN(c, i, size, access) ea_simple(c, i)
 #define EA_G(c, i, size, access) ea_linear(c, i, size, access)
+
+/* Plain forms hold the TLB hit only: a miss goes on in the G form as a tail
+ * call, so that they need no stack frame. */
+#ifdef HV_TRAMPOLINE
+#define TAIL(f, c, i) return f(c, i)
+#elif defined(__clang__)
+#define TAIL(f, c, i) __attribute__((musttail)) return f(c, i)
+#else
+#define TAIL(f, c, i) return f(c, i)
+#endif
+#define LOAD_OR(slow, b, c, i, var)					\
+	const void *at_ = tlb_hit((c)->tlb->r, ea_simple(c, i), b / 8);	\
+	uint##b##_t var;						\
+	if (unlikely(!at_))						\
+		TAIL(slow, c, i);					\
+	memcpy(&var, at_, b / 8)
+#define PLACE_OR(slow, b, c, i, ptr)					\
+	uint##b##_t *ptr = tlb_hit((c)->tlb->w, ea_simple(c, i), b / 8); \
+	if (unlikely(!ptr))						\
+		TAIL(slow, c, i)
 
 /* -- the stack ---------------------------------------------------------------- */
 uint64_t stack_read_slow(struct vcpu *c, const struct insn *i, uint64_t lin);

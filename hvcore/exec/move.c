@@ -3,21 +3,29 @@
 #include "hvcore/exec/families.h"
 
 /* -- MOV --------------------------------------------------------------------------- */
-#define MOV_MEM(b, ea, suffix)						\
-INSN(mov##b##_rm##suffix)						\
+#define MOV_STORE(b, form, value)					\
+INSN(mov##b##_##form##g)						\
 {									\
-	WR##b(c, i->reg, mem_read##b(c, i, ea(c, i, b / 8, ACC_READ)));	\
+	mem_write##b(c, i, EA_G(c, i, b / 8, ACC_WRITE),		\
+		     (uint##b##_t)(value));				\
 	NEXT(c, i);							\
 }									\
-INSN(mov##b##_mr##suffix)						\
+INSN(mov##b##_##form)							\
 {									\
-	mem_write##b(c, i, ea(c, i, b / 8, ACC_WRITE), RD##b(c, i->reg)); \
+	PLACE_OR(mov##b##_##form##g, b, c, i, p);			\
+	*p = (uint##b##_t)(value);					\
+	NEXT(c, i);							\
+}
+#define MOV_LOAD(b)							\
+INSN(mov##b##_rmg)							\
+{									\
+	WR##b(c, i->reg, mem_read##b(c, i, EA_G(c, i, b / 8, ACC_READ))); \
 	NEXT(c, i);							\
 }									\
-INSN(mov##b##_mi##suffix)						\
+INSN(mov##b##_rm)							\
 {									\
-	mem_write##b(c, i, ea(c, i, b / 8, ACC_WRITE),			\
-		     (uint##b##_t)i->imm);				\
+	LOAD_OR(mov##b##_rmg, b, c, i, v);				\
+	WR##b(c, i->reg, v);						\
 	NEXT(c, i);							\
 }
 #define MOV_FORMS(b)							\
@@ -31,8 +39,9 @@ INSN(mov##b##_ri)							\
 	WR##b(c, i->rm, i->imm);					\
 	NEXT(c, i);							\
 }									\
-MOV_MEM(b, EA_PLAIN, )							\
-MOV_MEM(b, EA_G, g)							\
+MOV_LOAD(b)								\
+MOV_STORE(b, mr, RD##b(c, i->reg))					\
+MOV_STORE(b, mi, i->imm)						\
 INSN(moffs##b##_rm)							\
 {									\
 	uint64_t lin = seg_linear(c, i, i->seg, i->imm, b / 8, ACC_READ); \
@@ -63,16 +72,16 @@ INSN(name##to##_rr)							\
 	WR##to(c, i->rm, (type)RD##from(c, i->reg));			\
 	NEXT(c, i);							\
 }									\
-INSN(name##to##_rm)							\
-{									\
-	WR##to(c, i->reg, (type)mem_read##from(c, i,			\
-			EA_PLAIN(c, i, from / 8, ACC_READ)));		\
-	NEXT(c, i);							\
-}									\
 INSN(name##to##_rmg)							\
 {									\
 	WR##to(c, i->reg, (type)mem_read##from(c, i,			\
 			EA_G(c, i, from / 8, ACC_READ)));		\
+	NEXT(c, i);							\
+}									\
+INSN(name##to##_rm)							\
+{									\
+	LOAD_OR(name##to##_rmg, from, c, i, v);				\
+	WR##to(c, i->reg, (type)v);					\
 	NEXT(c, i);							\
 }
 #define EXTEND_FAMILY(name, from, type)					\
@@ -116,14 +125,6 @@ const struct family fam_lea = { .fn = {
 	[F_RM] = BY_WIDTH3(lea, _rm), [F_RMG] = BY_WIDTH3(lea, _rmg),
 } };
 
-#define XCHG_MEM(b, ea, suffix)						\
-INSN(xchg##b##_mr##suffix)						\
-{									\
-	uint##b##_t y = RD##b(c, i->reg), old = 0;			\
-	RMW(b, c, i, ea(c, i, b / 8, ACC_RMW), (old = v, y));		\
-	WR##b(c, i->reg, old);						\
-	NEXT(c, i);							\
-}
 #define XCHG_FORMS(b)							\
 INSN(xchg##b##_rr)							\
 {									\
@@ -132,12 +133,16 @@ INSN(xchg##b##_rr)							\
 	WR##b(c, i->reg, x);						\
 	NEXT(c, i);							\
 }									\
-XCHG_MEM(b, EA_PLAIN, )							\
-XCHG_MEM(b, EA_G, g)
+INSN(xchg##b##_mrg)							\
+{									\
+	uint##b##_t y = RD##b(c, i->reg), old = 0;			\
+	RMW(b, c, i, EA_G(c, i, b / 8, ACC_RMW), (old = v, y));		\
+	WR##b(c, i->reg, old);						\
+	NEXT(c, i);							\
+}
 EACH_WIDTH(XCHG_FORMS)
 const struct family fam_xchg = { .fn = {
-	[F_RR] = BY_WIDTH(xchg, _rr), [F_MR] = BY_WIDTH(xchg, _mr),
-	[F_MRG] = BY_WIDTH(xchg, _mrg),
+	[F_RR] = BY_WIDTH(xchg, _rr), [F_MRG] = BY_WIDTH(xchg, _mrg),
 } };
 
 /* Of 16 bits it is undefined; processors clear the word. */
@@ -189,12 +194,6 @@ INSN(cmov##n##_##b##_rr)						\
 	WR##b(c, i->rm, cc_cond(c, n) ? y : RD##b(c, i->rm));		\
 	NEXT(c, i);							\
 }									\
-INSN(cmov##n##_##b##_rm)						\
-{									\
-	uint##b##_t y = mem_read##b(c, i, EA_PLAIN(c, i, b / 8, ACC_READ)); \
-	WR##b(c, i->reg, cc_cond(c, n) ? y : RD##b(c, i->reg));		\
-	NEXT(c, i);							\
-}									\
 INSN(cmov##n##_##b##_rmg)						\
 {									\
 	uint##b##_t y = mem_read##b(c, i, EA_G(c, i, b / 8, ACC_READ));	\
@@ -207,7 +206,6 @@ CMOV_FORMS(n, 32)							\
 CMOV_FORMS(n, 64)							\
 const struct family fam_cmov_##n = { .fn = {				\
 	[F_RR] = BY_WIDTH3(cmov##n##_, _rr),				\
-	[F_RM] = BY_WIDTH3(cmov##n##_, _rm),				\
 	[F_RMG] = BY_WIDTH3(cmov##n##_, _rmg),				\
 } };									\
 INSN(set##n##_r)							\

@@ -3,40 +3,6 @@
 #include "hvcore/exec/alu.h"
 #include "hvcore/exec/families.h"
 
-/* -- 64-bit ----------------------------------------------------------------------- */
-INSN(push64)
-{
-	uint64_t sp = c->r[R_RSP] - 8;
-
-	stack_write64(c, i, sp, c->r[i->rm]);
-	c->r[R_RSP] = sp;
-	NEXT(c, i);
-}
-INSN(pop64)
-{
-	uint64_t v = stack_read64(c, i, c->r[R_RSP]);
-
-	c->r[R_RSP] += 8;
-	c->r[i->rm] = v;
-	NEXT(c, i);
-}
-INSN(push_imm64)
-{
-	uint64_t sp = c->r[R_RSP] - 8;
-
-	stack_write64(c, i, sp, i->imm);
-	c->r[R_RSP] = sp;
-	NEXT(c, i);
-}
-INSN(leave64)
-{
-	uint64_t v = stack_read64(c, i, c->r[R_RBP]);
-
-	c->r[R_RSP] = c->r[R_RBP] + 8;
-	c->r[R_RBP] = v;
-	NEXT(c, i);
-}
-
 /* -- any size ------------------------------------------------------------------------ */
 static void put_reg(struct vcpu *c, unsigned n, unsigned size, uint64_t v)
 {
@@ -98,6 +64,38 @@ INSN(pop_mem)
 	else
 		mem_write16(c, i, lin, (uint16_t)v);
 	stack_drop(c, size);
+	NEXT(c, i);
+}
+/* -- 64-bit: the TLB hit only ---------------------------------------------------- */
+#define PUSH_OR(slow, c, i, value) do {					\
+	uint64_t sp_ = (c)->r[R_RSP] - 8, *at_;				\
+	at_ = tlb_hit((c)->tlb->w, sp_, 8);				\
+	if (unlikely(!at_))						\
+		TAIL(slow, c, i);					\
+	*at_ = (value);							\
+	(c)->r[R_RSP] = sp_;						\
+} while (0)
+
+INSN(push64)
+{
+	PUSH_OR(push_reg, c, i, c->r[i->rm]);
+	NEXT(c, i);
+}
+INSN(push_imm64)
+{
+	PUSH_OR(push_imm, c, i, i->imm);
+	NEXT(c, i);
+}
+INSN(pop64)
+{
+	const uint64_t *p = tlb_hit(c->tlb->r, c->r[R_RSP], 8);
+	uint64_t v;
+
+	if (unlikely(!p))
+		TAIL(pop_reg, c, i);
+	v = *p;
+	c->r[R_RSP] += 8;
+	c->r[i->rm] = v;
 	NEXT(c, i);
 }
 const struct family fam_push = { .fn = {
@@ -243,6 +241,16 @@ INSN(leave)
 	stack_set_pointer(c, c->r[R_RBP]);
 	stack_drop(c, size);
 	put_reg(c, R_RBP, size, v);
+	NEXT(c, i);
+}
+INSN(leave64)
+{
+	const uint64_t *p = tlb_hit(c->tlb->r, c->r[R_RBP], 8);
+
+	if (unlikely(!p))
+		TAIL(leave, c, i);
+	c->r[R_RSP] = c->r[R_RBP] + 8;
+	c->r[R_RBP] = *p;
 	NEXT(c, i);
 }
 const struct family fam_enter = { .fn = { [F_N] = ALL_SIZES(enter) } };

@@ -348,9 +348,30 @@ static bool append(struct native *n, struct rng *r, struct native_case *c)
 	return true;
 }
 
+/* Jcc to NATIVE_TAKEN on flags that are defined. */
+static void append_branch(struct rng *r, struct native_case *c)
+{
+	static const uint32_t reads[8] = { FLAG_OF, FLAG_CF, FLAG_ZF,
+		FLAG_CF | FLAG_ZF, FLAG_SF, FLAG_PF, FLAG_SF | FLAG_OF,
+		FLAG_SF | FLAG_OF | FLAG_ZF };
+	unsigned cc = rng_below(r, 16);
+	uint8_t *p = c->code.bytes + c->code.len;
+	int32_t rel;
+
+	c->code.branches = !(reads[cc / 2] & c->undefined) && rng_below(r, 8);
+	if (!c->code.branches)
+		return;
+	c->code.len += 6;
+	c->code.insns++;
+	rel = (int32_t)(NATIVE_TAKEN - (NATIVE_CODE + c->code.len));
+	p[0] = 0x0f;
+	p[1] = (uint8_t)(0x80 | cc);
+	memcpy(p + 2, &rel, 4);
+}
+
 bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 {
-	unsigned want = 2 + rng_below(r, 20);
+	unsigned want = 1 + rng_below(r, 20);
 
 	c->code.len = c->code.insns = 0;
 	c->undefined = 0;
@@ -359,6 +380,7 @@ bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 	c->row = ~0u;
 	for (unsigned tries = 0; tries < 2000 && c->code.insns < want; tries++)
 		append(n, r, c);
+	append_branch(r, c);
 	random_state(r, &c->in);
 	c->in.r[R_R15] = NATIVE_BUF + 0x2000 + rng_below(r, 64);
 	return c->code.insns > 1;

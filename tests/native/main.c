@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 	unsigned long done = 0, bad = 0, rows = 0, lacking = 0, faults = 0;
 
 	while (done < cases) {
-		bool ok = done % 8 ? gen_integer(n, &r, &c) :
+		bool ok = done % 4 ? gen_integer(n, &r, &c) :
 			  gen_sequence(n, &r, &c);
 
 		if (!ok)

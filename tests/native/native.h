@@ -36,7 +36,7 @@ struct native_code {
 	uint8_t bytes[400];
 	unsigned len;
 	unsigned insns;        /* 1: by itself, exceptions allowed */
-	bool compat;           /* 32-bit code */
+	bool branches;         /* a sequence that ends in a branch */
 };
 
 struct native;

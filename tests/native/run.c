@@ -209,11 +209,11 @@ static void run_block(struct vcpu *c, const struct block *b)
 }
 
 /* One instruction goes through a block of one; a sequence through the block
- * that the core makes of it and of the jump behind it, whole or in parts. */
+ * that the core makes of it (and of the jump behind it), whole or in parts. */
 static void run_code(struct vcpu *c, const struct native_code *code)
 {
 	bool alone = code->insns == 1;
-	uint64_t end = cpu_icount(c) + code->insns + !alone;
+	uint64_t end = cpu_icount(c) + code->insns + !(alone || code->branches);
 
 	while (cpu_icount(c) < end) {
 		struct block *b = block_get(c, c->mode | (alone ? MODE_STEP : 0));
