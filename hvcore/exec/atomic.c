@@ -107,7 +107,8 @@ static void movdir64b_copy(struct vcpu *c, const struct insn *i)
 		off = (uint16_t)off;
 	dst = seg_linear(c, i, c->mode & MODE_CS64 ? SEG_NONE : SEG_ES, off, 64,
 			 ACC_WRITE);
-	if (dst & 63) {
+	/* not the operand that the base register makes a stack access */
+	if (dst & 63 || (c->mode & MODE_CS64 && !canonical(c, dst))) {
 		c->cur = i;
 		cpu_raise_error(c, EXC_GP, 0);
 	}
