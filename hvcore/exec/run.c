@@ -142,7 +142,10 @@ static bool events(struct vcpu *c)
 {
 	if (!c->pending_events && c->activity == ACT_ACTIVE)
 		return true;
-	event_poll(c);
+	/* One event can be followed by another before any instruction: an
+	 * injected event by a window's exit. */
+	while (event_poll(c) && c->pending_events && !c->vm->stopping)
+		;
 	return c->activity == ACT_ACTIVE && !c->vm->stopping;
 }
 

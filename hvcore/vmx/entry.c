@@ -126,7 +126,6 @@ static void arm(struct vcpu *c)
 {
 	struct vmx *v = c->vmx;
 
-	v->mtf_armed = v->ctl.proc & PROC_MTF;
 	if (v->ctl.proc & (PROC_INTR_WINDOW | PROC_NMI_WINDOW))
 		cpu_pend(c, PEND_WINDOW);
 	if (v->ctl.pin & PIN_PTIMER && !vmx_ptimer_left(c))
@@ -181,6 +180,7 @@ void vmx_start_guest(struct vcpu *c, bool from_vmcs)
 		load_blocking(c);
 	}
 	c->nonroot = true;
+	v->mtf_armed = v->ctl.proc & PROC_MTF;
 	vmx_switched(c);
 	vmx_shadow_load(c);
 	if (v->ctl.pin & PIN_PTIMER)
@@ -192,9 +192,13 @@ void vmx_start_guest(struct vcpu *c, bool from_vmcs)
 void vmx_enter(struct vcpu *c, bool first)
 {
 	struct vmx *v = c->vmx;
-	const struct vmx_check *bad = run_checks(c, CHECK_CONTROLS | CHECK_HOST);
+	const struct vmx_check *bad;
 	uint32_t launched = 1, failed;
 
+	/* The TPR threshold is held against a page that L1 writes itself. */
+	if (VGET(v, CPU_BASED_VM_EXEC_CONTROL) & PROC_TPR_SHADOW)
+		v->dirty |= CHECK_CONTROLS;
+	bad = run_checks(c, CHECK_CONTROLS | CHECK_HOST);
 	if (bad) {
 		vmx_fail_valid(c, bad->error);
 		return;

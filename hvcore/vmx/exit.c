@@ -306,6 +306,8 @@ void vmx_exit_insn(struct vcpu *c, uint32_t reason, uint64_t qual)
 
 void vmx_exit_memory(struct vcpu *c, uint32_t reason, uint64_t qual)
 {
+	if (c->cur && !c->event.valid)
+		VSET(c->vmx, VM_EXIT_INSTRUCTION_LEN, c->cur->len);
 	cpu_sync(c, false);
 	c->rflags |= FLAG_RF;
 	vmx_exit(c, reason, qual);

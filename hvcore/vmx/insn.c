@@ -27,15 +27,8 @@ void vmx_fail_invalid(struct vcpu *c)
 
 void vmx_fail_valid(struct vcpu *c, unsigned error)
 {
-	struct vmx *v = c->vmx;
-
 	set_flags(c, FLAG_ZF);
-	/* In non-root operation the shadow VMCS is the one spoken of. */
-	if (c->nonroot)
-		memcpy(v->shadow + v->l->offset[VMCS_IDX_VM_INSTRUCTION_ERROR],
-		       &error, 4);
-	else
-		VSET(v, VM_INSTRUCTION_ERROR, error);
+	VSET(c->vmx, VM_INSTRUCTION_ERROR, error);
 }
 
 void vmx_fail(struct vcpu *c, unsigned error)

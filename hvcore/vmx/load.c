@@ -169,8 +169,11 @@ void vmx_load_guest(struct vcpu *c)
 	c->r[R_RSP] = VGET(v, GUEST_RSP);
 	c->r[R_RIP] = VGET(v, GUEST_RIP);
 	cpu_set_rflags(c, VGET(v, GUEST_RFLAGS));
-	if (v->ctl.ept && c->cr4 & CR4_PAE && c->cr0 & CR0_PG &&
-	    !(c->efer & EFER_LMA)) {
+	if (!(c->cr4 & CR4_PAE) || !(c->cr0 & CR0_PG) || c->efer & EFER_LMA)
+		return;
+	if (!v->ctl.ept) { /* the entry checks have passed them */
+		pdptrs_load(c, c->cr3);
+	} else {
 		c->pdptr[0] = VGET(v, GUEST_PDPTR0);
 		c->pdptr[1] = VGET(v, GUEST_PDPTR1);
 		c->pdptr[2] = VGET(v, GUEST_PDPTR2);
