@@ -241,6 +241,8 @@ static bool poll_injected(struct vcpu *c)
 		return false;
 	event_inject(c, c->event.vector, (enum event_type)c->event.type,
 		     c->event.has_error, c->event.error, c->event.insn_len);
+	if (c->nonroot && vmx_mtf(c))
+		vmx_retired(c);
 	return true;
 }
 

@@ -195,6 +195,9 @@ static void fault(struct vcpu *c)
 	    c->fault.type == EV_PRIV_SOFT)
 		c->budget--;
 	event_deliver_fault(c);
+	/* The delivery stands for the instruction (SDM 26.5.2). */
+	if (c->nonroot && vmx_mtf(c))
+		vmx_retired(c);
 }
 
 uint64_t cpu_run(struct vcpu *c, uint64_t n)
