@@ -131,8 +131,10 @@ static void resolve(struct vcpu *c, uint64_t lin, unsigned access,
 	w.access = (uint8_t)access;
 	w.cls = (uint8_t)cls;
 	w.peek = false;
-	if (!walk_linear(c, &w))
+	if (!walk_linear(c, &w)) {
+		tlb_forget(c, lin);
 		cpu_raise_pf(c, lin, w.error);
+	}
 	to->hpa = w.hpa;
 	fill(c, t, &w, to);
 }

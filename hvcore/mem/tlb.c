@@ -163,9 +163,12 @@ static void make_key(const struct vcpu *c, struct ctx_key *k)
 		if (c->cr4 & CR4_PKS)
 			k->pkrs = (uint32_t)c->msr.pkrs;
 	} else if (c->cr4 & CR4_PAE) {
-		/* CR3 bits 11:5 are address bits of the PDPTEs, which are
-		 * registers: every load of CR3 flushes anyway. */
+		/* CR3 bits 11:5 are address bits of the PDPTEs.  These are
+		 * registers, which a VM entry can change by themselves. */
 		k->cr3 = c->cr3 & ~0x1full;
+		for (unsigned i = 0; i < 4; i++)
+			k->pkru = k->pkru * 31 +
+				  (uint32_t)(c->pdptr[i] >> 12 ^ c->pdptr[i]);
 	}
 }
 
@@ -381,6 +384,18 @@ void mem_flush_addr(struct vcpu *c, uint16_t vpid, uint64_t lin)
 void mem_flush_page(struct vcpu *c, uint64_t lin)
 {
 	mem_flush_addr(c, c->nonroot ? vmx_tlb_vpid(c) : 0, lin);
+}
+
+/* A fault drops what is cached for its address (SDM 4.10.4.1, 29.4.3.1): the
+ * software that handles it need not. */
+void tlb_forget(struct vcpu *c, uint64_t lin)
+{
+	struct tlb_ctx *x = c->tlbs->cur;
+
+	for (unsigned k = 0; k < CLS_COUNT; k++)
+		if (x->cls[k])
+			drop_page(x->cls[k], lin & ~PAGE_MASK);
+	x->pde[lin >> 21 & (PDE_SLOTS - 1)].tag = ~0ull;
 }
 
 /* Write entries that lead to the host page. */

@@ -116,6 +116,8 @@ struct tlb_full *tlb_get(struct vcpu *c, enum tlb_class cls);
 void tlb_fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 	      uint8_t *host_page, bool no_write);
 
+void tlb_forget(struct vcpu *c, uint64_t lin);
+
 /* The flags byte of the page at gpa, or NULL where there is no RAM. */
 uint8_t *phys_flags(struct vm *vm, uint64_t gpa);
 const struct mmio_region *phys_mmio(const struct vm *vm, uint64_t gpa);

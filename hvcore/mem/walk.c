@@ -105,6 +105,7 @@ static bool final_page(struct vcpu *c, struct walk *w)
 		r.dirty = s->dirty;
 		r.page_shift = s->page_shift;
 	} else {
+		tlb_forget(c, w->lin); /* it may exit */
 		ept_translate(c, &a, &r);
 		if (!r.special)
 			gpa_store(c, &a, &r);

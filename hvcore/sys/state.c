@@ -134,6 +134,30 @@ static bool wants_pdptrs(const struct vcpu *c)
 	return c->cr0 & CR0_PG && c->cr4 & CR4_PAE && !(c->efer & EFER_LMA);
 }
 
+/* What KVM_SET_SREGS refuses: registers that no CPU could hold together. */
+static enum nst_status sregs_check(const struct vcpu *c, uint64_t cr0,
+				   uint64_t cr4, uint64_t efer,
+				   const struct kvm_segment *cs,
+				   struct nst_error *e)
+{
+	bool long_paging = cr0 & CR0_PG && efer & EFER_LME;
+
+	if (!cr0_valid(c, cr0))
+		return nst_fail(e, NST_BAD_INPUT, "CR0 %#llx is not valid",
+				(unsigned long long)cr0);
+	if (!cr4_valid(c, cr4))
+		return nst_fail(e, NST_BAD_INPUT, "CR4 %#llx has bits that the "
+				"CPUID table lacks (%#llx)",
+				(unsigned long long)cr4, (unsigned long long)
+				(cr4 & cr4_reserved(c)));
+	if (long_paging != !!(efer & EFER_LMA) ||
+	    (long_paging && (!(cr4 & CR4_PAE) || (cs->db && cs->l))))
+		return nst_fail(e, NST_BAD_INPUT, "CR0, CR4, EFER %#llx and CS "
+				"do not agree on long mode",
+				(unsigned long long)efer);
+	return NST_OK;
+}
+
 static void sregs_load(struct vcpu *c, const struct snapshot_vcpu *v)
 {
 	bool have2 = snapshot_has(v, SN_SREGS2);
@@ -403,8 +427,16 @@ enum nst_status hv_vcpu_load(struct vcpu *c, const struct snapshot_vcpu *v,
 	c->activity = ACT_ACTIVE;
 	if (snapshot_has(v, SN_TSC_KHZ) && v->tsc_khz)
 		c->tsc_khz = v->tsc_khz;
-	if (snapshot_has(v, SN_SREGS2) || snapshot_has(v, SN_SREGS))
+	if (snapshot_has(v, SN_SREGS2) || snapshot_has(v, SN_SREGS)) {
+		s = snapshot_has(v, SN_SREGS2) ?
+			sregs_check(c, v->sregs2.cr0, v->sregs2.cr4,
+				    v->sregs2.efer, &v->sregs2.cs, e) :
+			sregs_check(c, v->sregs.cr0, v->sregs.cr4,
+				    v->sregs.efer, &v->sregs.cs, e);
+		if (s)
+			return s;
 		sregs_load(c, v);
+	}
 	if (snapshot_has(v, SN_LAPIC))
 		lapic_set(c, &v->lapic);
 	if (snapshot_has(v, SN_MSRS)) {
@@ -461,20 +493,28 @@ static enum nst_status save_arrays(struct vcpu *c, struct snapshot_vcpu *v,
 static enum nst_status save_nested(struct vcpu *c, struct snapshot_vcpu *v,
 				   struct nst_error *e)
 {
-	uint32_t size = vmx_get_nested(c, NULL, 0);
+	uint32_t size = vmx_get_nested(c, NULL, 0), room = size, old = 0;
 	const struct cpu_model *m = c->model;
-	uint32_t room = m->nested_size > size ? m->nested_size : size;
 	uint8_t *blob;
 
 	if (!size)
 		return NST_OK;
+	if (m->nested_size >= sizeof(struct kvm_nested_state))
+		memcpy(&old, m->nested + offsetof(struct kvm_nested_state, size),
+		       sizeof old);
+	/* The buffer it came in was longer: so it goes out, as KVM_GET into
+	 * the same buffer would leave it. */
+	if (m->nested_size > size)
+		room = m->nested_size;
 	blob = calloc(1, room);
 	if (!blob)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
+	if (room > size && old == size)
+		memcpy(blob + size, m->nested + size, room - size);
 	vmx_get_nested(c, blob, size);
 	free(v->nested);
 	v->nested = blob;
-	v->nested_size = size;
+	v->nested_size = room;
 	v->have |= 1u << SN_NESTED;
 	return NST_OK;
 }
