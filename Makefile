@@ -21,7 +21,7 @@ PKGS     := libelf libdw libbpf zlib libzstd liblzma liblz4 jansson capstone \
 PKGLIBS   = $(shell pkg-config --libs $(PKGS)) -lbz2 -llzo2 -lsnappy -lpthread
 OPT      ?= -O2
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-            -Werror
+            -Werror -Wno-gnu-variable-sized-type-not-at-end
 CFLAGS   ?= -g
 CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -pthread \
              -fno-strict-aliasing -D_GNU_SOURCE -DNSTATE_VERSION='"$(VERSION)"' \
