@@ -116,11 +116,26 @@ const struct family fam_pop_e = { .fn = {
 	[F_MIG] = { NULL, pop_mem, pop_mem, pop_mem },
 } };
 
-/* -- segment registers: the upper half of a wide slot is 0 --------------------------- */
+/* -- segment registers ----------------------------------------------------------------- */
+/* Of a 32-bit slot processors write the low half only (SDM vol. 2, PUSH). */
+static void push_selector(struct vcpu *c, const struct insn *i, int seg)
+{
+	unsigned size = op_opsize(i);
+	uint64_t sp = stack_pointer(c) - size;
+
+	if (size != 4) {
+		stack_push(c, i, size, c->seg[seg].selector);
+		return;
+	}
+	mem_write16(c, i, stack_linear(c, i, sp, size, ACC_WRITE),
+		    c->seg[seg].selector);
+	stack_set_pointer(c, sp);
+}
+
 #define PUSH_SEGMENT(name, n)						\
 INSN(push_##name)							\
 {									\
-	stack_push(c, i, op_opsize(i), c->seg[n].selector);		\
+	push_selector(c, i, n);						\
 	NEXT(c, i);							\
 }									\
 const struct family fam_push_##name = { .fn = { [F_N] = ALL_SIZES(push_##name) } };

@@ -32,7 +32,8 @@ static void prefix_bytes(struct bytes *o, struct rng *r, const struct insn_row *
 		put(o, 0xf2);
 }
 
-static void opcode_bytes(struct bytes *o, struct rng *r, const struct insn_row *w)
+static void opcode_bytes(struct bytes *o, struct rng *r,
+			 const struct insn_row *w, bool compat)
 {
 	unsigned rex = rng_below(r, 16);
 
@@ -40,14 +41,15 @@ static void opcode_bytes(struct bytes *o, struct rng *r, const struct insn_row *
 		unsigned pp = (w->prefix & ~PX_V) - PX_NP;
 
 		put(o, 0xc4);
-		put(o, (unsigned)(rng_next(r) & 0xe0) | w->map);
+		put(o, (unsigned)(rng_next(r) & 0xe0) | w->map |
+			   (compat ? 0xc0 : 0));
 		put(o, (unsigned)(rng_next(r) & 0xf8) | pp);
 		if (rng_below(r, 8))
 			o->b[o->n - 1] &= ~4; /* L */
 		if (w->operands == X_GEIBV)
 			o->b[o->n - 1] |= 0x78;
 	} else {
-		if (rng_below(r, 2))
+		if (!compat && rng_below(r, 2))
 			put(o, 0x40 | rex);
 		if (w->map)
 			put(o, 0x0f);
@@ -226,9 +228,9 @@ static uint64_t shift_undefined(const struct insn_row *w, const struct insn *i,
 }
 
 /* -- one instruction --------------------------------------------------------------------------- */
-static bool wanted(const struct insn_row *w)
+static bool wanted(const struct insn_row *w, bool compat)
 {
-	return w->family && !(w->attr & (A_PRIV | A_I64));
+	return w->family && !(w->attr & (A_PRIV | (compat ? A_O64 : A_I64)));
 }
 
 static bool decode(struct native *n, const struct bytes *o, struct insn *i)
@@ -252,7 +254,28 @@ static void set_branch(const struct insn_row *w, struct native_code *code)
 			(uint8_t)(NATIVE_TAKEN8 - (NATIVE_CODE + code->len));
 }
 
-bool gen_integer(struct native *n, struct rng *r, struct native_case *c)
+/* What 16-bit addresses and instruction pointers reach is not the area. */
+static bool out_of_reach(const struct insn_row *w, const struct insn *i)
+{
+	bool string = w->operands == X_N && w->map == 0 && w->opcode >= 0xa4 &&
+		      w->opcode <= 0xaf;
+
+	if (op_adsize(i) == 2 &&
+	    (string || w->family == &fam_xlat || w->operands == X_OA ||
+	     w->operands == X_AO ||
+	     (i->op & OP_MEM && w->family != &fam_lea && w->family != &fam_nop)))
+		return true;
+	return w->attr & A_F64 && op_opsize(i) == 2;
+}
+
+static void narrow(struct native_state *s)
+{
+	for (unsigned k = 0; k < 8; k++)
+		s->r[k] = (uint32_t)s->r[k];
+}
+
+static bool generate(struct native *n, struct rng *r, struct native_case *c,
+		     bool compat)
 {
 	unsigned row = rng_below(r, insn_nrows);
 	const struct insn_row *w = &insn_rows[row];
@@ -260,10 +283,11 @@ bool gen_integer(struct native *n, struct rng *r, struct native_case *c)
 	uint64_t target = 0;
 	struct insn i;
 
-	if (!wanted(w))
+	if (!wanted(w, compat))
 		return false;
+	native_set_mode(n, compat);
 	prefix_bytes(&o, r, w);
-	opcode_bytes(&o, r, w);
+	opcode_bytes(&o, r, w, compat);
 	if (has_modrm(w))
 		modrm_bytes(&o, r, w);
 	immediate_bytes(&o, r, w);
@@ -275,7 +299,7 @@ bool gen_integer(struct native *n, struct rng *r, struct native_case *c)
 	else if ((i.op & OP_ROW) != OP_UD)
 		return false;
 	w = &insn_rows[row];
-	if (!wanted(w))
+	if (!wanted(w, compat))
 		return false;
 	c->row = row;
 	c->name = w->name;
@@ -283,16 +307,34 @@ bool gen_integer(struct native *n, struct rng *r, struct native_case *c)
 	memcpy(c->code.bytes, o.b, i.len);
 	c->code.len = i.len;
 	c->code.insns = 1;
+	c->code.branches = false;
+	c->code.compat = compat;
+	if (compat && out_of_reach(w, &i))
+		return false;
 	set_branch(w, &c->code);
 	random_state(r, &c->in);
 	implicit_state(r, w, &c->in);
+	if (compat)
+		narrow(&c->in);
 	if (i.op & OP_MEM && w->family != &fam_nop &&
 	    !aim(r, w, &i, &c->in, &target))
 		return false;
 	if (!branch_state(w, &i, &c->in, target))
 		return false;
+	if (compat)
+		narrow(&c->in);
 	c->undefined = is_shift(w) ? shift_undefined(w, &i, &c->in) : w->undefined;
 	return true;
+}
+
+bool gen_integer(struct native *n, struct rng *r, struct native_case *c)
+{
+	return generate(n, r, c, false);
+}
+
+bool gen_compat(struct native *n, struct rng *r, struct native_case *c)
+{
+	return generate(n, r, c, true);
 }
 
 /* -- sequences: for blocks, fused pairs and flags that nobody reads ---------------------------- */
@@ -327,10 +369,10 @@ static bool append(struct native *n, struct rng *r, struct native_case *c)
 	struct bytes o = { .n = 0 };
 	struct insn i;
 
-	if (!wanted(w) || c->code.len + 16 > sizeof c->code.bytes)
+	if (!wanted(w, false) || c->code.len + 16 > sizeof c->code.bytes)
 		return false;
 	prefix_bytes(&o, r, w);
-	opcode_bytes(&o, r, w);
+	opcode_bytes(&o, r, w, false);
 	if (has_modrm(w))
 		modrm_bytes(&o, r, w);
 	immediate_bytes(&o, r, w);
@@ -374,6 +416,8 @@ bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 	unsigned want = 1 + rng_below(r, 20);
 
 	c->code.len = c->code.insns = 0;
+	c->code.compat = false;
+	native_set_mode(n, false);
 	c->undefined = 0;
 	c->name = "sequence";
 	c->may_lack = false;

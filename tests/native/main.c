@@ -33,7 +33,7 @@ uint64_t rng_value(struct rng *r)
 
 static void print_code(const struct native_case *c)
 {
-	printf("%s:", c->name);
+	printf("%s%s:", c->code.compat ? "32-bit " : "", c->name);
 	for (unsigned k = 0; k < c->code.len; k++)
 		printf(" %02x", c->code.bytes[k]);
 	printf("\n");
@@ -42,7 +42,7 @@ static void print_code(const struct native_case *c)
 /* #PF and #GP are one signal of the host, #SS and #AC another. */
 static int fold(int vector)
 {
-	if (vector == EXC_PF)
+	if (vector == EXC_PF || vector == EXC_BR)
 		return EXC_GP;
 	if (vector == EXC_SS)
 		return EXC_AC;
@@ -95,6 +95,11 @@ static bool same(const struct native_case *c, const struct native_state *h,
 	return ok;
 }
 
+static bool (*const generators[4])(struct native *, struct rng *,
+				   struct native_case *) = {
+	gen_integer, gen_compat, gen_integer, gen_sequence
+};
+
 int main(int argc, char **argv)
 {
 	unsigned long cases = argc > 1 ? strtoul(argv[1], NULL, 0) : 200000;
@@ -107,10 +112,7 @@ int main(int argc, char **argv)
 	unsigned long done = 0, bad = 0, rows = 0, lacking = 0, faults = 0;
 
 	while (done < cases) {
-		bool ok = done % 4 ? gen_integer(n, &r, &c) :
-			  gen_sequence(n, &r, &c);
-
-		if (!ok)
+		if (!generators[done % 4](n, &r, &c))
 			continue;
 		native_run_host(n, &c.code, &c.in, &host);
 		native_run_core(n, &c.code, &c.in, &core);

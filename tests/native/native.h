@@ -36,6 +36,7 @@ struct native_code {
 	uint8_t bytes[400];
 	unsigned len;
 	unsigned insns;        /* 1: by itself, exceptions allowed */
+	bool compat;           /* 32-bit code, in compatibility mode */
 	bool branches;         /* a sequence that ends in a branch */
 };
 
@@ -43,6 +44,8 @@ struct native;
 struct native *native_new(void);
 void native_free(struct native *n);
 struct vcpu *native_vcpu(struct native *n);
+/* 64-bit or 32-bit user code from now on. */
+void native_set_mode(struct native *n, bool compat);
 /* XSAVE components that host and core both have; 0: no XSAVE. */
 uint64_t native_xcr0(const struct native *n);
 
@@ -70,6 +73,7 @@ static inline unsigned rng_below(struct rng *r, unsigned n)
 }
 
 bool gen_integer(struct native *n, struct rng *r, struct native_case *c);
+bool gen_compat(struct native *n, struct rng *r, struct native_case *c);
 bool gen_sequence(struct native *n, struct rng *r, struct native_case *c);
 
 #endif

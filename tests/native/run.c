@@ -79,6 +79,11 @@ static void emit_xsave(unsigned ext, uint64_t area)
 	emit_rel(area);
 }
 
+static void emit_return(void)
+{
+	EMIT(0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
 static void emit_exit(bool taken, bool simd)
 {
 	struct data *d = data();
@@ -94,7 +99,72 @@ static void emit_exit(bool taken, bool simd)
 		emit_xsave(4, NATIVE_XSAVE + NATIVE_XSAVE_SIZE);
 		EMIT(0x0f, 0x77, 0xdb, 0xe3); /* emms; fninit */
 	}
-	EMIT(0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+	emit_return();
+}
+
+/* -- the same by way of 32-bit code (Linux has 23 and 33 for code, 2B for data) -- */
+static void emit32(uint64_t v)
+{
+	uint32_t w = (uint32_t)v;
+
+	emit(&w, 4);
+}
+
+static void emit_mov32(uint8_t op, unsigned reg, const void *p)
+{
+	EMIT(op, 0x05 | reg << 3);
+	emit32((uint64_t)(uintptr_t)p);
+}
+
+static void emit_exit32(bool taken, uint64_t exit64)
+{
+	struct data *d = data();
+
+	for (unsigned k = 0; k < 8; k++)
+		emit_mov32(0x89, k, &d->out[k]);
+	EMIT(0xbc); /* mov esp */
+	emit32((uint64_t)(uintptr_t)&d->out_flags + 4);
+	EMIT(0x9c, 0xfc, 0xc7, 0x05); /* pushfd; cld; mov dword [taken] */
+	emit32((uint64_t)(uintptr_t)&d->taken);
+	emit32(taken);
+	EMIT(0xea);
+	emit32(exit64);
+	EMIT(0x33, 0);
+}
+
+static void emit_entry32(void)
+{
+	struct data *d = data();
+
+	/* mov eax, 2b; mov ds, eax; mov es, eax; far return to 23:+0x200 */
+	EMIT(0xb8, 0x2b, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0, 0x6a, 0x23, 0x68);
+	emit32(NATIVE_BASE + 0x200);
+	EMIT(0x48, 0xcb);
+	emit_at = (uint8_t *)NATIVE_BASE + 0x200;
+	EMIT(0xbc);
+	emit32((uint64_t)(uintptr_t)&d->rflags);
+	EMIT(0x9d);
+	for (unsigned k = 0; k < 8; k++)
+		emit_mov32(0x8b, k, &d->r[k]);
+	EMIT(0xe9);
+	emit_rel(NATIVE_CODE);
+}
+
+static void emit_exits32(uint8_t *exits[2])
+{
+	struct data *d = data();
+	uint64_t exit64;
+
+	emit_at = (uint8_t *)NATIVE_BASE + 0x700;
+	exit64 = (uint64_t)(uintptr_t)emit_at;
+	EMIT(0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0); /* ds = es = 0 */
+	emit_mov(0x8b, R_RSP, &d->host_rsp);
+	emit_return();
+	emit_at = (uint8_t *)NATIVE_BASE + 0x400;
+	for (int taken = 0; taken < 2; taken++) {
+		exits[taken] = emit_at;
+		emit_exit32(taken, exit64);
+	}
 }
 
 static void build_thunk(const struct native_code *code, bool simd)
@@ -103,13 +173,19 @@ static void build_thunk(const struct native_code *code, bool simd)
 	uint8_t *exits[2];
 
 	emit_at = (uint8_t *)NATIVE_BASE + 0x400;
-	for (int taken = 0; taken < 2; taken++) {
+	for (int taken = 0; taken < 2 && !code->compat; taken++) {
 		exits[taken] = emit_at;
 		emit_exit(taken, simd);
 	}
+	if (code->compat)
+		emit_exits32(exits);
 	emit_at = (uint8_t *)NATIVE_BASE;
 	EMIT(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57);
 	emit_mov(0x89, R_RSP, &d->host_rsp);
+	if (code->compat) {
+		emit_entry32();
+		goto code;
+	}
 	if (simd)
 		emit_xsave(5, NATIVE_XSAVE);
 	emit_lea_rsp(&d->rflags);
@@ -118,6 +194,7 @@ static void build_thunk(const struct native_code *code, bool simd)
 		emit_mov(0x8b, k, &d->r[k]);
 	EMIT(0xe9);
 	emit_rel(NATIVE_CODE);
+code:
 	emit_at = (uint8_t *)NATIVE_CODE;
 	emit(code->bytes, code->len);
 	EMIT(0xe9);
@@ -174,6 +251,8 @@ void native_run_host(struct native *n, const struct native_code *code,
 
 	(void)n;
 	build_thunk(code, in->xsave);
+	memset(d->out, 0, sizeof d->out);
+	d->out_flags = d->taken = 0;
 	memcpy(d->r, in->r, sizeof d->r);
 	d->rflags = in->rflags;
 	memcpy((void *)NATIVE_BUF, in->buf, NATIVE_BUF_SIZE);
@@ -188,7 +267,11 @@ void native_run_host(struct native *n, const struct native_code *code,
 		out->vector = -1;
 	} else {
 		from_context(out);
+		if (code->compat)
+			__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0));
 	}
+	for (unsigned k = 8; k < 16 && code->compat; k++)
+		out->r[k] = in->r[k];
 	if (in->xsave && !escaped)
 		memcpy(out->xsave, (void *)(NATIVE_XSAVE + NATIVE_XSAVE_SIZE),
 		       NATIVE_XSAVE_SIZE);
@@ -245,6 +328,7 @@ void native_run_core(struct native *n, const struct native_code *code,
 	struct vcpu *c = n->c;
 	jmp_buf env;
 
+	native_set_mode(n, code->compat);
 	build_thunk(code, in->xsave);
 	core_state(c, in);
 	hv_ram_changed(n->vm, GPA, 0x1000);
@@ -292,27 +376,38 @@ static void page_tables(struct native *n)
 		table(n, 3)[k] = (GPA + 0x1000 * k) | 0x67;
 }
 
-static void user_mode(struct vcpu *c)
+void native_set_mode(struct native *n, bool compat)
 {
 	static const struct segment code = { .limit = 0xffffffff,
 		.attr = 0xa0fb, .selector = 0x33 };
+	static const struct segment code32 = { .limit = 0xffffffff,
+		.attr = 0xc0fb, .selector = 0x23 };
+	struct vcpu *c = n->c;
+
+	if (c->seg[SEG_CS].selector == (compat ? 0x23 : 0x33))
+		return;
+	c->seg[SEG_CS] = compat ? code32 : code;
+	c->seg[SEG_ES].selector = c->seg[SEG_DS].selector = compat ? 0x2b : 0;
+	cpu_update_mode(c);
+}
+
+static void user_mode(struct native *n)
+{
 	static const struct segment flat = { .limit = 0xffffffff,
 		.attr = 0xc0f3, .selector = 0x2b };
+	struct vcpu *c = n->c;
 
 	c->cr0 = 0x80050033;
 	c->cr3 = 0;
 	c->cr4 = 0x40620; /* PAE, OSFXSR, OSXMMEXCPT, OSXSAVE */
 	c->efer = 0xd01;
 	c->cpl = 3;
-	c->seg[SEG_CS] = code;
 	for (int s = SEG_ES; s <= SEG_GS; s++)
-		if (s != SEG_CS)
-			c->seg[s] = flat;
+		c->seg[s] = flat;
 	/* as Linux has them */
-	c->seg[SEG_ES].selector = c->seg[SEG_DS].selector = 0;
 	c->seg[SEG_FS].selector = c->seg[SEG_GS].selector = 0;
 	c->rflags = 0x202;
-	cpu_update_mode(c);
+	native_set_mode(n, false);
 	mem_switch_context(c);
 }
 
@@ -352,7 +447,7 @@ struct native *native_new(void)
 	}
 	n->c = hv_vcpu_new(n->vm);
 	page_tables(n);
-	user_mode(n->c);
+	user_mode(n);
 	catch_signals();
 	return n;
 }
