@@ -11,6 +11,8 @@ static bool has_vote(const struct vmcs12_page *p)
 	case VMCS12_VMXON:
 	case VMCS12_EMPTY:
 	case VMCS12_OTHER:
+	case VMCS12_EVMCS:
+	case VMCS12_EVMCS_STATE:
 		return false;
 	default:
 		return p->verdict != IDENTIFY_NONE;
@@ -25,6 +27,10 @@ static const char *left_alone(const struct vmcs12_page *p,
 		return "--only-current";
 	if (p->kind == VMCS12_VMXON)
 		return "VMXON region: no fields";
+	if (p->kind == VMCS12_EVMCS)
+		return "enlightened VMCS: it has Hyper-V's own layout";
+	if (p->kind == VMCS12_EVMCS_STATE)
+		return "the EVMCS flag is set";
 	if (p->kind == VMCS12_OTHER)
 		return "holds bytes that no layout has fields for";
 	return NULL;

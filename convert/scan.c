@@ -1,8 +1,12 @@
 /* scan.c: finds vmcs12 pages and says what each is. */
 #include "convert/scan.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "convert/evmcs.h"
 
 #define HEADER 128u
 #define NONE 0xffffffffffffffffull
@@ -16,6 +20,8 @@ static const char *const kind_names[] = {
 	[VMCS12_EMPTY] = "prepared, never loaded",
 	[VMCS12_VMXON] = "VMXON region",
 	[VMCS12_OTHER] = "has the revision id but is no vmcs12",
+	[VMCS12_EVMCS] = "enlightened VMCS (Hyper-V)",
+	[VMCS12_EVMCS_STATE] = "current vmcs12, copied from an eVMCS",
 };
 
 const char *vmcs12_kind_name(enum vmcs12_kind k)
@@ -31,6 +37,10 @@ void scan_free(struct scan *s)
 
 static struct vmcs12_page *add(struct scan *s, const uint8_t *data)
 {
+	if (s->n == SCAN_MAX_PAGES) {
+		s->too_many = true;
+		return NULL;
+	}
 	if (s->n == s->room) {
 		uint32_t room = s->room ? s->room * 2 : 8;
 		struct vmcs12_page *p = realloc(s->page, room * sizeof *p);
@@ -123,11 +133,14 @@ void scan_state(struct scan *s, const struct container_state *st, uint32_t index
 		add_state_page(s, st, index, HEADER + VMCS12_SIZE, true);
 }
 
-/* launch_state is 0 or 1 in everything that KVM wrote. */
+static bool has_id(const uint8_t *p)
+{
+	return (word(p, 0) & ~VMCS12_SHADOW_BIT) == VMCS12_REVISION;
+}
+
 static bool is_candidate(const uint8_t *p)
 {
-	return (word(p, 0) & ~VMCS12_SHADOW_BIT) == VMCS12_REVISION &&
-	       word(p, VMCS12_OFF_LAUNCH) <= 1;
+	return has_id(p) || (word(p, 0) == 1 && evmcs_is(p));
 }
 
 void scan_run(struct scan *s, const struct container_run *run)
@@ -186,6 +199,8 @@ static enum vmcs12_kind kind_in_ram(const struct scan *s,
 				    const struct container_state *states,
 				    uint32_t nstates)
 {
+	if (evmcs_is(p->data))
+		return VMCS12_EVMCS;
 	for (uint32_t i = 0; i < nstates; i++) {
 		if (vmxon_pa(&states[i]) == p->gpa)
 			return VMCS12_VMXON;
@@ -194,7 +209,10 @@ static enum vmcs12_kind kind_in_ram(const struct scan *s,
 	}
 	if (is_zero_beyond(p->data, 12))
 		return VMCS12_EMPTY;
-	/* Bytes that no layout has fields for: not a vmcs12. */
+	/* launch_state is 0 or 1 in everything that KVM wrote; and bytes that no
+	 * layout has fields for are not a vmcs12's. */
+	if (word(p->data, VMCS12_OFF_LAUNCH) > 1)
+		return VMCS12_OTHER;
 	if (r->verdict == IDENTIFY_NONE && r->candidate[0].unowned)
 		return VMCS12_OTHER;
 	if (word(p->data, 0) & VMCS12_SHADOW_BIT)
@@ -221,41 +239,153 @@ void scan_classify(struct scan *s, const struct container_state *states,
 			r->layout : NULL;
 		if (p->place == PLACE_RAM)
 			p->kind = kind_in_ram(s, p, r, states, nstates);
+		else if (header16(&states[p->state], 0) &
+			 KVM_STATE_NESTED_EVMCS)
+			p->kind = VMCS12_EVMCS_STATE;
 		else
 			p->kind = p->place == PLACE_SHADOW_STATE ?
 				VMCS12_SHADOW : VMCS12_CURRENT;
 	}
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->page[i].kind == VMCS12_EVMCS)
+			s->page[i].layout = evmcs_layout();
 	free(r);
 }
 
+/* -- a whole container ---------------------------------------------------------- */
+
+#define MAX_JOBS 64u
+#define PROGRESS_EVERY (16ull << 20)
+
+struct job {
+	pthread_t thread;
+	bool started;
+	struct container *c;
+	const struct scan_options *o;
+	uint32_t part, parts;
+	uint64_t *done;        /* of all jobs together */
+	uint64_t told;
+	struct scan scan;
+	int rc;
+	struct nst_error e;
+};
+
 static int scan_one_run(void *arg, const struct container_run *run)
 {
-	struct scan *s = arg;
+	struct job *j = arg;
+	uint64_t done = __atomic_add_fetch(j->done, run->size, __ATOMIC_RELAXED);
 
-	scan_run(s, run);
-	return s->out_of_memory ? 1 : 0;
+	scan_run(&j->scan, run);
+	if (!j->part && j->o->progress && done - j->told >= PROGRESS_EVERY) {
+		j->told = done;
+		j->o->progress(j->o->arg, done, j->c->ram_bytes);
+	}
+	return j->scan.out_of_memory || j->scan.too_many ? 1 : 0;
+}
+
+static void *run_job(void *arg)
+{
+	struct job *j = arg;
+
+	j->rc = container_walk_part(j->c, j->part, j->parts, scan_one_run, j,
+				    &j->e);
+	return NULL;
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+	const struct vmcs12_page *x = a, *y = b;
+
+	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+}
+
+/* Moves what a job found into out. */
+static enum nst_status collect(struct job *j, struct scan *out,
+			       struct nst_error *e)
+{
+	out->out_of_memory |= j->scan.out_of_memory;
+	out->too_many |= j->scan.too_many;
+	out->pages_seen += j->scan.pages_seen;
+	for (uint32_t i = 0; i < j->scan.n; i++) {
+		struct vmcs12_page *p = add(out, j->scan.page[i].data);
+		if (p)
+			*p = j->scan.page[i];
+	}
+	scan_free(&j->scan);
+	if (j->rc >= 0)
+		return NST_OK;
+	if (e)
+		*e = j->e;
+	return j->e.status ? j->e.status : NST_BAD_INPUT;
+}
+
+static enum nst_status scan_ram(struct container *c,
+				const struct scan_options *o, struct scan *out,
+				struct nst_error *e)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t n = o->jobs ? o->jobs : cpus > 0 ? (uint32_t)cpus : 1;
+	uint32_t first = out->n;
+	enum nst_status st = NST_OK;
+	uint64_t done = 0;
+	struct job *job;
+
+	/* A thread for less than this costs more than it saves. */
+	if (!container_walks_parts(c) || c->ram_bytes < 64ull << 20)
+		n = 1;
+	n = n > MAX_JOBS ? MAX_JOBS : n;
+	job = calloc(n, sizeof *job);
+	if (!job)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	for (uint32_t i = 0; i < n; i++)
+		job[i] = (struct job){ .c = c, .o = o, .part = i, .parts = n,
+				       .done = &done };
+	for (uint32_t i = 1; i < n; i++)
+		job[i].started = !pthread_create(&job[i].thread, NULL, run_job,
+						 &job[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		/* Where no thread could be made, this one does its work. */
+		if (!job[i].started)
+			run_job(&job[i]);
+		else
+			pthread_join(job[i].thread, NULL);
+		enum nst_status one = collect(&job[i], out, st ? NULL : e);
+		st = st ? st : one;
+	}
+	free(job);
+	if (out->n > first)
+		qsort(out->page + first, out->n - first, sizeof *out->page,
+		      by_gpa);
+	return st;
+}
+
+enum nst_status scan_container_with(struct container *c,
+				    const struct scan_options *o,
+				    struct scan *out, struct nst_error *e)
+{
+	enum nst_status st = NST_OK;
+
+	memset(out, 0, sizeof *out);
+	for (uint32_t i = 0; i < c->nstates; i++)
+		scan_state(out, &c->states[i], i);
+	if (o->ram && c->has_ram)
+		st = scan_ram(c, o, out, e);
+	if (!st)
+		scan_classify(out, c->states, c->nstates);
+	if (!st && out->too_many)
+		st = nst_fail(e, NST_BAD_INPUT, "more than %u pages begin with "
+			      "the revision id of a vmcs12", SCAN_MAX_PAGES);
+	if (!st && out->out_of_memory)
+		st = nst_fail(e, NST_SYSTEM, "out of memory");
+	if (st)
+		scan_free(out);
+	return st;
 }
 
 enum nst_status scan_container(struct container *c, bool ram, struct scan *out,
 			       struct nst_error *e)
 {
-	memset(out, 0, sizeof *out);
-	for (uint32_t i = 0; i < c->nstates; i++)
-		scan_state(out, &c->states[i], i);
-	if (ram && c->has_ram) {
-		struct nst_error own = { .status = NST_OK };
-		int rc = container_walk(c, scan_one_run, out, &own);
-		if (rc < 0) {
-			scan_free(out);
-			if (e)
-				*e = own;
-			return own.status ? own.status : NST_BAD_INPUT;
-		}
-	}
-	scan_classify(out, c->states, c->nstates);
-	if (out->out_of_memory) {
-		scan_free(out);
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	}
-	return NST_OK;
+	const struct scan_options o = { .ram = ram };
+
+	return scan_container_with(c, &o, out, e);
 }

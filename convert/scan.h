@@ -24,7 +24,9 @@ enum vmcs12_kind {
 	VMCS12_STALE_SHADOW, /* in RAM, a running L2's shadow VMCS */
 	VMCS12_EMPTY,    /* id and zeros: prepared, never loaded */
 	VMCS12_VMXON,    /* a VMXON region */
-	VMCS12_OTHER,    /* the id, but no vmcs12: eVMCS, a copy of something */
+	VMCS12_OTHER,    /* the id, but no vmcs12: a copy of something */
+	VMCS12_EVMCS,    /* Hyper-V's enlightened VMCS; layout is evmcs_layout() */
+	VMCS12_EVMCS_STATE, /* vmcs12 of a nested state with the EVMCS flag */
 };
 
 struct vmcs12_page {
@@ -39,11 +41,23 @@ struct vmcs12_page {
 	uint8_t data[VMCS12_SIZE];
 };
 
+/* More are no VM's; and each takes memory. */
+#define SCAN_MAX_PAGES 16384u
+
 struct scan {
 	struct vmcs12_page *page;
 	uint32_t n, room;
 	uint64_t pages_seen;   /* of RAM */
 	bool out_of_memory;
+	bool too_many;         /* over SCAN_MAX_PAGES */
+};
+
+struct scan_options {
+	bool ram;
+	unsigned jobs;         /* threads; 0: as many as there are CPUs */
+	/* Now and then, from one thread: bytes of RAM seen, of how many. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
 };
 
 void scan_free(struct scan *s);
@@ -62,6 +76,10 @@ void scan_classify(struct scan *s, const struct container_state *states,
 /* All of a container: states, RAM, classification. */
 enum nst_status scan_container(struct container *c, bool ram, struct scan *out,
 			       struct nst_error *e);
+
+enum nst_status scan_container_with(struct container *c,
+				    const struct scan_options *o,
+				    struct scan *out, struct nst_error *e);
 
 const char *vmcs12_kind_name(enum vmcs12_kind k);
 
