@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/container_args.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
 #include "convert/convert.h"
@@ -44,6 +45,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct nst_error e;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->plan.open;
+		return 0;
 	case OPT_FROM:
 	case OPT_TO:
 		if (layout_arg(arg, key == OPT_FROM ? &a->plan.from :
@@ -75,10 +79,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
+static const struct argp_child children[] = {
+	{ &container_argp, 0, NULL, 10 }, { 0 },
+};
+
 static const struct argp argp = {
 	options, parse, "IN", "Remaps every vmcs12 in IN (current, shadow, and "
 	"those in guest RAM), field by field, and writes the same container.",
-	NULL, NULL, NULL
+	children, NULL, NULL
 };
 
 static void report_page(const struct plan *p, const struct plan_page *pp,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/container_args.h"
 #include "cli/inspect/inspect.h"
 #include "cli/layout_arg.h"
 
@@ -25,6 +26,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	int field;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->open;
+		return 0;
 	case 'a': o->all = true; return 0;
 	case 'r': o->raw = true; return 0;
 	case 'n': o->no_ram = true; return 0;
@@ -56,9 +60,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
+static const struct argp_child children[] = {
+	{ &container_argp, 0, NULL, 10 }, { 0 },
+};
+
 static const struct argp argp = {
 	options, parse, "FILE", "Shows the nested VMX state in FILE: a raw nested "
-	"state, a snapshot, a stream, a dump.", NULL, NULL, NULL
+	"state, a snapshot, a stream, a dump.", children, NULL, NULL
 };
 
 int cmd_inspect(int argc, char **argv)

@@ -68,7 +68,7 @@ enum nst_status conversion_open(const char *path, const struct plan_options *o,
 	enum nst_status st;
 
 	memset(v, 0, sizeof *v);
-	st = container_open(path, NULL, &v->c, e);
+	st = container_open(path, &o->open, &v->c, e);
 	if (!st)
 		st = scan_container(v->c, !o->only_current, &v->scan, e);
 	if (!st)

@@ -16,6 +16,7 @@ struct plan_options {
 	const struct layout *from, *to; /* NULL: to be found */
 	bool drop_unsupported;
 	bool only_current;              /* leave RAM alone */
+	struct container_options open;  /* how the file is read */
 };
 
 struct plan_page {

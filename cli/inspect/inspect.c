@@ -16,7 +16,7 @@ enum nst_status inspect_open(const struct inspect_options *o,
 	enum nst_status st;
 
 	memset(in, 0, sizeof *in);
-	st = container_open(o->file, NULL, &in->c, e);
+	st = container_open(o->file, &o->open, &in->c, e);
 	if (st)
 		return st;
 	st = scan_container(in->c, !o->no_ram, &in->scan, e);
@@ -55,6 +55,8 @@ static void print_file(const struct inspection *in, struct out *out)
 	if (c->has_ram)
 		out_text(out, ", %" PRIu64 " MiB of RAM", c->ram_bytes >> 20);
 	out_text(out, "%s%s\n", *c->note ? "; " : "", c->note);
+	for (const char *p = c->details; *p; p = strchr(p, '\n') + 1)
+		out_text(out, "  %.*s\n", (int)strcspn(p, "\n"), p);
 	out_str(out, "file", NULL, "%s", c->path);
 	out_str(out, "kind", NULL, "%s", c->ops->kind);
 	if (wrap)

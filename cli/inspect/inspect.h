@@ -10,6 +10,7 @@
 
 struct inspect_options {
 	const char *file;
+	struct container_options open;
 	const struct layout *from;
 	int field[INSPECT_MAX_FIELDS];
 	unsigned nfields;
