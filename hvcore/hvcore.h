@@ -107,7 +107,8 @@ enum nst_status hv_vcpu_load(struct vcpu *c, const struct snapshot_vcpu *v,
 			     struct nst_error *e);
 enum nst_status hv_vcpu_save(struct vcpu *c, struct snapshot_vcpu *v,
 			     struct nst_error *e);
-/* VM-level state: irqchips, PIT, clock, and the core's own NSTATE notes. */
+/* VM-level state: irqchips, PIT, clock, and the core's own NSTATE notes.  Load
+ * it after the vCPUs. */
 enum nst_status hv_vm_load(struct vm *vm, const struct snapshot *s,
 			   struct nst_error *e);
 enum nst_status hv_vm_save(struct vm *vm, struct snapshot *s,

@@ -42,10 +42,10 @@ static enum nst_status set_up(struct engine *g, struct snapshot *s,
 		if (o->cpu || !snapshot_has(&s->vcpu[i], SN_CPUID))
 			st = hv_vcpu_set_model(c, o->cpu ? o->cpu : "full", e);
 	}
-	if (!st)
-		st = hv_vm_load(g->vm, s, e);
 	for (uint32_t i = 0; !st && i < s->nvcpus; i++)
 		st = hv_vcpu_load(hv_vcpu(g->vm, i), &s->vcpu[i], e);
+	if (!st)
+		st = hv_vm_load(g->vm, s, e);
 	return st;
 }
 

@@ -155,18 +155,34 @@ static void note_vcpus(const struct board *b, struct vcpu_note *v)
 	}
 }
 
+/* The note's place in s: that of an older one, or a new one at the end. */
+static struct snapshot_extra *place_note(struct snapshot *s)
+{
+	struct snapshot_extra *x = find_note(s);
+
+	if (x) {
+		free(x->data);
+		x->data = NULL;
+		return x;
+	}
+	x = realloc(s->extra, (s->nextra + 1) * sizeof *x);
+	if (!x)
+		return NULL;
+	s->extra = x;
+	x += s->nextra++;
+	*x = (struct snapshot_extra){ .name = "NSTATE", .type = NOTE_BOARD };
+	return x;
+}
+
 static enum nst_status save_note(const struct board *b, struct snapshot *s,
 				 struct nst_error *e)
 {
 	uint32_t size = (uint32_t)(sizeof(struct board_note) +
 				   b->vm->nvcpus * sizeof(struct vcpu_note));
-	struct snapshot_extra *x = realloc(s->extra,
-		(s->nextra + 1) * sizeof *x);
 	struct board_note *n = calloc(1, size);
+	struct snapshot_extra *x = n ? place_note(s) : NULL;
 
-	if (x)
-		s->extra = x;
-	if (!x || !n) {
+	if (!x) {
 		free(n);
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	}
@@ -192,8 +208,8 @@ static enum nst_status save_note(const struct board *b, struct snapshot *s,
 	memcpy(n->scratch, b->scratch, sizeof n->scratch);
 	n->shutdown_match = b->shutdown_match;
 	note_vcpus(b, (struct vcpu_note *)(n + 1));
-	s->extra[s->nextra++] = (struct snapshot_extra){ .name = "NSTATE",
-		.type = NOTE_BOARD, .size = size, .data = (uint8_t *)n };
+	x->size = size;
+	x->data = (uint8_t *)n;
 	return NST_OK;
 }
 

@@ -400,7 +400,9 @@ static bool keep_nested(struct cpu_model *m, const struct snapshot_vcpu *v)
 /* -- whole --------------------------------------------------------------------------------------- */
 static void keep(struct cpu_model *m, const struct snapshot_vcpu *v)
 {
-	m->loaded = true;
+	/* Registers alone (a boot loader's) are no snapshot to give back as it
+	 * came: all is saved then. */
+	m->loaded = snapshot_has(v, SN_CPUID);
 	m->name = NULL;
 	m->have = v->have;
 	m->sregs = v->sregs;
