@@ -27,6 +27,8 @@ static const struct container_ops *const readers[] = {
 	&reader_elf,
 	&reader_kdump,
 	&reader_lime,
+	&reader_chv,
+	&reader_crosvm,
 	&reader_refused,
 	&reader_raw,
 	&reader_blob,

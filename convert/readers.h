@@ -14,5 +14,7 @@ extern const struct container_ops reader_kdump;    /* dump/kdump.c */
 extern const struct container_ops reader_lime;     /* dump/raw.c */
 extern const struct container_ops reader_raw;      /* dump/raw.c */
 extern const struct container_ops reader_refused;  /* vmm/refuse.c */
+extern const struct container_ops reader_chv;      /* vmm/chv.c */
+extern const struct container_ops reader_crosvm;   /* vmm/crosvm.c */
 
 #endif
