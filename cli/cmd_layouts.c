@@ -138,12 +138,12 @@ static int list(const struct layouts_options *o)
 				   NST_OK);
 	}
 	json_decref(array);
-	printf("%-8s %-28s %5s %7s  %-14s %s\n", "LAYOUT", "KERNELS", "BYTES",
+	printf("%-8s %-29s %5s %7s  %-13s %s\n", "LAYOUT", "KERNELS", "BYTES",
 	       "FIELDS", "v4.0 OFFSETS", "NESTED-STATE IOCTL");
 	for (unsigned i = 0; i < layout_count(); i++) {
 		const struct layout *l = layout_at(i);
 
-		printf("%-8s %-28s %5u %7u  %-14s %s\n", l->id, l->kernels,
+		printf("%-8s %-29s %5u %7u  %-13s %s\n", l->id, l->kernels,
 		       l->size, count_fields(l),
 		       l->preserves_v40 ? "kept" : "moved",
 		       l->emits_blob ? "yes" : "no");

@@ -18,7 +18,7 @@ one_line() { [ "$(wc -l <"$tmp/err")" = 1 ] || fail "not one line of error"; }
 # -- the table
 status 0 "$NSTATE" layouts
 [ "$(wc -l <"$tmp/out")" = 15 ] || fail "14 layouts and a header expected"
-has "v4.14    4.14 to 4.17"
+has "v4.14    4.14 to 4.17 "
 status 0 "$NSTATE" layouts list --json
 python3 - "$tmp/out" <<'PY' || fail "JSON of the list"
 import json, sys
