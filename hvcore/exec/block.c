@@ -11,7 +11,6 @@
 #define ARENA_SIZE (64u << 20)
 #define HASH_SETS (1u << 16)
 #define PAGE_SETS (1u << 12)
-#define LINK_NONE (~0ull)
 
 /* A page that holds code: bit n of code is set where a block overlaps bytes
  * 64n to 64n+63. */
@@ -149,6 +148,11 @@ static void page_add(struct block_cache *bc, struct block *b, unsigned which)
 }
 
 /* -- links -------------------------------------------------------------------------- */
+static struct way *link_way(struct link *l)
+{
+	return &l->exits->way[l - l->exits->link];
+}
+
 static void unlink_one(struct link *l)
 {
 	if (!l->to)
@@ -157,15 +161,18 @@ static void unlink_one(struct link *l)
 	if (l->next)
 		l->next->prev = l->prev;
 	l->to = NULL;
-	l->gen = LINK_NONE;
+	l->guard.fn = exec_link_miss;
+	link_way(l)->go = &l->guard;
 }
 
 void block_link(struct vcpu *c, struct link *l, struct block *b, bool page)
 {
 	unlink_one(l);
 	l->to = b;
-	l->gen = page ? LINK_SAME_PAGE : c->map_gen;
+	l->gen = c->map_gen;
 	l->rip = c->r[R_RIP];
+	l->guard.fn = exec_link_check;
+	link_way(l)->go = page ? b->insns : &l->guard;
 	l->next = b->incoming;
 	l->prev = &b->incoming;
 	if (l->next)
@@ -228,8 +235,8 @@ static void kill(struct block_cache *bc, struct block *b)
 		page_remove(bc, b, b->phys2);
 	while (b->incoming)
 		unlink_one(b->incoming);
-	for (unsigned n = 0; n < b->nlinks; n++)
-		unlink_one(&b->links[n]);
+	for (unsigned n = 0; b->exits && n < 2; n++)
+		unlink_one(&b->exits->link[n]);
 	for (unsigned n = 0; n < b->n; n++)
 		b->insns[n].fn = exec_stale;
 	b->mode = ~0u; /* no look-up finds it */
@@ -323,7 +330,7 @@ insn_fn exec_end;
 
 insn_result exec_end(struct vcpu *c, const struct insn *i)
 {
-	GOTO_LINK(c, i, (const struct link *)i->ptr + 1, i->off, exec_link_fall);
+	GOTO_FALL(c, i);
 }
 
 static uint64_t linear_rip(const struct vcpu *c)
@@ -379,31 +386,76 @@ static void start_source(struct vcpu *c, struct code_source *s, uint64_t lin,
 	s->phys2 = NO_PAGE;
 }
 
-static bool has_links(const struct insn *i)
+static bool is_relative(const struct insn *i)
 {
 	const struct insn_row *r = insn_row(i);
 
 	return r && (r->operands == X_JB || r->operands == X_JZ);
 }
 
-/* The end: a branch gets its links; anything that goes on gets an END. */
-static void finish(struct block_cache *bc, struct block *b)
+/* Ways may be used where neither limits nor masks matter: the target of a way
+ * is not looked at when it is taken. */
+static bool may_link(const struct vcpu *c, const struct insn *i)
 {
+	if (c->mode & MODE_CET && insn_row(i)->family == &fam_call)
+		return false;
+	if (c->mode & MODE_CS64)
+		return canonical(c, c->r[R_RIP] + (uint64_t)(int64_t)i->disp);
+	return c->mode & MODE_FLAT && c->mode & MODE_CS32 && op_opsize(i) == 4;
+}
+
+static void checked(struct insn *i)
+{
+	unsigned size = (unsigned)__builtin_ctz(op_opsize(i));
+
+	i->fn = insn_row(i)->family->fn[F_CHECK][size];
+}
+
+static void make_exits(struct block_cache *bc, struct block *b,
+		       const struct insn *from)
+{
+	struct exits *x = take(bc, sizeof *x);
+
+	memset(x, 0, sizeof *x);
+	for (unsigned n = 0; n < 2; n++) {
+		struct link *l = &x->link[n];
+
+		l->exits = x;
+		l->from = from;
+		l->guard = (struct insn){ .fn = exec_link_miss, .ptr = l,
+			.base = R_ZERO, .index = R_ZERO, .op = OP_END };
+		x->way[n].go = &l->guard;
+		x->way[n].cost = b->n;
+	}
+	x->way[0].delta = from->disp;
+	x->way[1].delta = b->bytes;
+	b->exits = x;
+}
+
+/* The end: a relative branch gets ways; where the block just stops, an END. */
+static void finish(struct vcpu *c, struct block *b, bool ends)
+{
+	struct block_cache *bc = c->blocks;
 	struct insn *last = &b->insns[b->n - 1], *end = last + 1;
 
 	*end = (struct insn){ .fn = exec_end, .base = R_ZERO, .index = R_ZERO,
 			      .ord = b->n - 1, .off = b->bytes, .op = OP_END };
 	take(bc, sizeof *b + (b->n + 1u) * sizeof(struct insn));
-	b->nlinks = 2;
-	b->links = take(bc, 2 * sizeof *b->links);
-	for (unsigned n = 0; n < 2; n++)
-		b->links[n] = (struct link){ .gen = LINK_NONE };
-	end->ptr = b->links;
-	if (has_links(last))
-		last->ptr = b->links;
+	if (is_relative(last)) {
+		if (!may_link(c, last)) {
+			checked(last);
+			return;
+		}
+		make_exits(bc, b, last);
+		last->ptr = b->exits;
+	} else if (!ends) {
+		make_exits(bc, b, end);
+		end->ptr = b->exits;
+	}
 }
 
-static void decode_block(struct vcpu *c, struct block *b, struct code_source *s,
+/* True: the last instruction does not go on to the next. */
+static bool decode_block(struct vcpu *c, struct block *b, struct code_source *s,
 			 uint32_t mode)
 {
 	unsigned max = mode & MODE_STEP ? 1 : BLOCK_MAX;
@@ -421,12 +473,15 @@ static void decode_block(struct vcpu *c, struct block *b, struct code_source *s,
 				 "a branch across the ends of the address space");
 		i->ord = b->n++;
 		b->bytes += i->len;
-		if (r == DECODE_ENDS || i->len > s->avail)
+		if (r == DECODE_ENDS)
+			return true;
+		if (i->len > s->avail)
 			break;
 		s->bytes += i->len;
 		s->avail -= i->len;
 		s->next = NULL;
 	}
+	return false;
 }
 
 static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
@@ -435,6 +490,7 @@ static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
 	struct block_cache *bc = c->blocks;
 	struct block *b = (struct block *)(bc->arena + bc->used), **slot;
 	struct code_source s;
+	bool ends;
 
 	if (bc->size - bc->used < sizeof *b + 8192) {
 		bc->flush_wanted = true;
@@ -445,14 +501,14 @@ static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
 	b->phys2 = NO_PAGE;
 	b->mode = mode;
 	start_source(c, &s, lin, host);
-	decode_block(c, b, &s, mode);
+	ends = decode_block(c, b, &s, mode);
 	if ((phys & PAGE_MASK) + b->bytes > 0x1000)
 		b->phys2 = s.phys2 & ~PAGE_MASK;
 	if (!(mode & MODE_STEP)) {
 		drop_dead_flags(b);
 		fuse_last(b);
 	}
-	finish(bc, b);
+	finish(c, b, ends);
 	slot = hash_slot(bc, phys, mode);
 	b->hash_next = *slot;
 	*slot = b;
@@ -482,8 +538,7 @@ static struct block *build_uncached(struct vcpu *c, uint64_t lin, uint32_t mode)
 	b->phys = gpa;
 	b->phys2 = NO_PAGE;
 	start_source(c, &s, lin, bytes);
-	decode_block(c, b, &s, mode | MODE_STEP);
-	finish(bc, b);
+	finish(c, b, decode_block(c, b, &s, mode | MODE_STEP));
 	b->mode = ~0u;
 	return b;
 }

@@ -56,64 +56,37 @@ insn_result exec_stale(struct vcpu *c, const struct insn *i)
 	LEAVE(c);
 }
 
-/* Links may be used where neither limits nor masks matter. */
-static bool linkable(const struct vcpu *c, const struct insn *i)
+/* RIP is the target, and i's block has retired.  In 64-bit and flat 32-bit code
+ * (only there are ways used) it needs no check but a mask. */
+static struct block *next_block(struct vcpu *c)
 {
-	if (c->mode & MODE_CS64)
-		return true;
-	return c->mode & MODE_FLAT && c->mode & MODE_CS32 &&
-	       ((i->op & OP_ROW) == OP_END || op_opsize(i) == 4);
-}
-
-static bool same_page(uint64_t a, uint64_t b)
-{
-	return (a ^ b) < 0x1000;
-}
-
-/* RIP is the target and old was the block's start: look it up and link. */
-static struct block *find_and_link(struct vcpu *c, const struct insn *i,
-				   unsigned which, uint64_t old)
-{
-	struct link *l = (struct link *)(uintptr_t)i->ptr;
-	bool can = linkable(c, i);
-	struct block *b;
-
 	c->cur = NULL;
-	if (c->budget <= 0)
-		return NULL;
-	b = block_get(c, c->mode);
-	if (b && can && l)
-		block_link(c, l + which, b,
-			   same_page(old, c->r[R_RIP]) && b->phys2 == NO_PAGE);
-	return b;
-}
-
-insn_result exec_link_taken(struct vcpu *c, const struct insn *i)
-{
-	uint64_t old = c->r[R_RIP];
-	struct block *b;
-
-	c->r[R_RIP] = near_target(c, i, old + (uint64_t)(int64_t)i->disp);
-	retire(c, i);
-	b = find_and_link(c, i, 0, old);
-	if (!b)
-		LEAVE(c);
-	ENTER_BLOCK(c, b);
-}
-
-insn_result exec_link_fall(struct vcpu *c, const struct insn *i)
-{
-	uint64_t old = c->r[R_RIP];
-	struct block *b;
-
-	c->r[R_RIP] = old + i->off + i->len;
 	if (!(c->mode & MODE_CS64))
 		c->r[R_RIP] = (uint32_t)c->r[R_RIP];
-	retire(c, i);
-	b = find_and_link(c, i, 1, old);
+	return block_get(c, c->mode);
+}
+
+insn_result exec_link_miss(struct vcpu *c, const struct insn *i)
+{
+	struct link *l = (struct link *)(uintptr_t)i->ptr;
+	struct way *w = &l->exits->way[l - l->exits->link];
+	uint64_t rip = c->r[R_RIP], from = rip - (uint64_t)(int64_t)w->delta;
+	struct block *b = next_block(c);
+
 	if (!b)
 		LEAVE(c);
-	ENTER_BLOCK(c, b);
+	if (rip == c->r[R_RIP])
+		block_link(c, l, b, (from ^ rip) < 0x1000 && b->phys2 == NO_PAGE);
+	DISPATCH(c, b->insns);
+}
+
+insn_result exec_link_check(struct vcpu *c, const struct insn *i)
+{
+	const struct link *l = i->ptr;
+
+	if (likely(l->gen == c->map_gen && l->rip == c->r[R_RIP]))
+		DISPATCH(c, l->to->insns);
+	TAIL(exec_link_miss, c, i);
 }
 
 /* An indirect branch in 64-bit mode whose target is in the jump cache is known
@@ -137,11 +110,29 @@ static inline struct block *cached_target(struct vcpu *c, uint64_t rip)
 } while (0)
 
 /* -- JMP, Jcc ---------------------------------------------------------------------------- */
+/* Each relative branch has a second form (F_CHECK) without ways, for code with
+ * limits or 16-bit instruction pointers. */
+#define GOTO_CHECKED(c, i, taken) do {					\
+	uint64_t t_ = after(c, i);					\
+	if (taken)							\
+		t_ = near_target(c, i, (c)->r[R_RIP] +			\
+				 (uint64_t)(int64_t)(i)->disp);		\
+	GOTO_RIP(c, i, t_, (struct block *)NULL);			\
+} while (0)
+#define BRANCH_FAMILY(name) \
+const struct family fam_##name = { .fn = {				\
+	[F_N] = ALL_SIZES(name), [F_CHECK] = ALL_SIZES(name##_check),	\
+} };
+
 INSN(jmp)
 {
 	GOTO_TAKEN(c, i);
 }
-const struct family fam_jmp = { .fn = { [F_N] = ALL_SIZES(jmp) } };
+INSN(jmp_check)
+{
+	GOTO_CHECKED(c, i, true);
+}
+BRANCH_FAMILY(jmp)
 
 #define JCC(n)								\
 INSN(jcc_##n)								\
@@ -150,7 +141,11 @@ INSN(jcc_##n)								\
 		GOTO_TAKEN(c, i);					\
 	GOTO_FALL(c, i);						\
 }									\
-const struct family fam_jcc_##n = { .fn = { [F_N] = ALL_SIZES(jcc_##n) } };
+INSN(jcc_##n##_check)							\
+{									\
+	GOTO_CHECKED(c, i, cc_cond(c, n));				\
+}									\
+BRANCH_FAMILY(jcc_##n)
 JCC(0)
 JCC(1)
 JCC(2)
@@ -189,20 +184,30 @@ static inline void set_loop_count(struct vcpu *c, const struct insn *i, uint64_t
 		WR16(c, R_RCX, n);
 }
 
+static inline bool count_down(struct vcpu *c, const struct insn *i)
+{
+	set_loop_count(c, i, loop_count(c, i) - 1);
+	return loop_count(c, i) != 0;
+}
+
 /* The count changes only where the target is good. */
 #define LOOP(name, condition)						\
 INSN(name)								\
 {									\
-	uint64_t n = loop_count(c, i) - 1;				\
-	bool go = (n & (~0ull >> (64 - 8 * op_adsize(i)))) != 0 && (condition); \
-	if (go)								\
-		near_target(c, i, c->r[R_RIP] + (uint64_t)(int64_t)i->disp); \
-	set_loop_count(c, i, n);					\
-	if (go)								\
+	bool more = count_down(c, i);					\
+	if (more && (condition))					\
 		GOTO_TAKEN(c, i);					\
 	GOTO_FALL(c, i);						\
 }									\
-const struct family fam_##name = { .fn = { [F_N] = ALL_SIZES(name) } };
+INSN(name##_check)							\
+{									\
+	bool go = loop_count(c, i) != 1 && (condition);			\
+	if (go)								\
+		near_target(c, i, c->r[R_RIP] + (uint64_t)(int64_t)i->disp); \
+	count_down(c, i);						\
+	GOTO_CHECKED(c, i, go);						\
+}									\
+BRANCH_FAMILY(name)
 LOOP(loop, true)
 LOOP(loope, cc_zf(c))
 LOOP(loopne, !cc_zf(c))
@@ -213,7 +218,11 @@ INSN(jcxz)
 		GOTO_TAKEN(c, i);
 	GOTO_FALL(c, i);
 }
-const struct family fam_jcxz = { .fn = { [F_N] = ALL_SIZES(jcxz) } };
+INSN(jcxz_check)
+{
+	GOTO_CHECKED(c, i, !loop_count(c, i));
+}
+BRANCH_FAMILY(jcxz)
 
 /* -- indirect JMP ----------------------------------------------------------------------- */
 static void indirect(struct vcpu *c, const struct insn *i)
@@ -287,36 +296,31 @@ static void push_return(struct vcpu *c, const struct insn *i, bool track)
 		indirect(c, i);
 }
 
-static insn_result call_slow(struct vcpu *c, const struct insn *i)
+INSN(call_check)
 {
 	near_target(c, i, c->r[R_RIP] + (uint64_t)(int64_t)i->disp);
 	push_return(c, i, false);
-	TAIL(exec_link_taken, c, i);
+	GOTO_CHECKED(c, i, true);
 }
-
+INSN(call_miss)
+{
+	push_return(c, i, false);
+	GOTO_TAKEN(c, i);
+}
 INSN(call64)
 {
-	const struct link *l = i->ptr;
-	uint64_t rip = c->r[R_RIP] + (uint64_t)(int64_t)i->disp;
-	uint64_t sp = c->r[R_RSP] - 8;
-	struct block *to;
+	uint64_t sp = c->r[R_RSP] - 8, *at = tlb_hit(c->tlb->w, sp, 8);
 
-	if (unlikely(c->mode & MODE_CET ||
-		     (l->gen != LINK_SAME_PAGE &&
-		      (l->gen != c->map_gen || l->rip != rip))))
-		TAIL(call_slow, c, i);
-	to = l->to; /* the write below may be to code and clear the link */
-	stack_write64(c, i, sp, c->r[R_RIP] + i->off + i->len);
+	if (unlikely(!at))
+		TAIL(call_miss, c, i);
+	*at = c->r[R_RIP] + i->off + i->len;
 	c->r[R_RSP] = sp;
-	c->r[R_RIP] = rip;
-	retire(c, i);
-	ENTER_BLOCK(c, to);
+	GOTO_TAKEN(c, i);
 }
-INSN(call)
-{
-	TAIL(call_slow, c, i);
-}
-const struct family fam_call = { .fn = { [F_N] = { NULL, call, call, call64 } } };
+const struct family fam_call = { .fn = {
+	[F_N] = { NULL, call_check, call_miss, call64 },
+	[F_CHECK] = ALL_SIZES(call_check),
+} };
 
 #define CALL_TO(c, i, target) do {					\
 	uint64_t t_ = (target);						\

@@ -24,36 +24,27 @@ static inline void retire(struct vcpu *c, const struct insn *i)
 
 /* Goes on at RIP, which is set (and was checked), through the jump cache. */
 insn_fn exec_continue;
-/* A direct branch whose link was not usable: i->disp leads to the target
- * (taken), or the instruction's end does (fall). RIP is the block's still. */
-insn_fn exec_link_taken, exec_link_fall;
 /* Leaves to cpu_run with RIP at i: the block is stale, or ends before i. */
 insn_fn exec_stale;
+/* Guards of links: look the target up and link; check, then go. */
+insn_fn exec_link_miss, exec_link_check;
 
 #define ENTER_BLOCK(c, b) do {						\
-	if (unlikely((c)->budget < (b)->n))				\
+	if (unlikely((c)->budget <= 0))					\
 		LEAVE(c);						\
 	DISPATCH(c, (b)->insns);					\
 } while (0)
 
-#define GOTO_LINK(c, i, l, delta, slow) do {				\
-	const struct link *l_ = (l);					\
-	uint64_t rip_ = (c)->r[R_RIP] + (uint64_t)(int64_t)(delta);	\
-	if (likely(l_->gen == LINK_SAME_PAGE ||				\
-		   (l_->gen == (c)->map_gen && l_->rip == rip_))) {	\
-		struct block *b_ = l_->to;				\
-		(c)->r[R_RIP] = rip_;					\
-		retire(c, i);						\
-		ENTER_BLOCK(c, b_);					\
-	}								\
-	TAIL(slow, c, i);						\
+/* Leaves the block by way n of i's exits. */
+#define GOTO_WAY(c, i, n) do {						\
+	const struct way *w_ = &((const struct exits *)(i)->ptr)->way[n]; \
+	(c)->r[R_RIP] += (uint64_t)(int64_t)w_->delta;			\
+	(c)->budget -= w_->cost;					\
+	if (unlikely((c)->budget <= 0))					\
+		LEAVE(c);						\
+	DISPATCH(c, w_->go);						\
 } while (0)
-
-/* Direct branches: links[0] is the taken one, links[1] the other. */
-#define GOTO_TAKEN(c, i) \
-	GOTO_LINK(c, i, (const struct link *)(i)->ptr, (i)->disp, exec_link_taken)
-#define GOTO_FALL(c, i) \
-	GOTO_LINK(c, i, (const struct link *)(i)->ptr + 1, \
-		  (i)->off + (i)->len, exec_link_fall)
+#define GOTO_TAKEN(c, i) GOTO_WAY(c, i, 0)
+#define GOTO_FALL(c, i) GOTO_WAY(c, i, 1)
 
 #endif

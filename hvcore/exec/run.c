@@ -37,6 +37,13 @@ void exec_check_endbr(struct vcpu *c, const struct block *b)
 	c->cur = NULL;
 }
 
+/* left instructions may retire before the loop looks again. */
+static void arm(struct vcpu *c, uint64_t left)
+{
+	c->deadline = cpu_icount(c) + left - BUDGET_SLACK;
+	c->budget = (int64_t)left - BUDGET_SLACK;
+}
+
 /* -- one instruction at a time -------------------------------------------------------- */
 static void code_breakpoints(struct vcpu *c)
 {
@@ -109,8 +116,7 @@ static void step(struct vcpu *c)
 	if (c->mode & MODE_CET)
 		exec_check_endbr(c, b);
 	c->rflags &= ~(uint64_t)FLAG_RF;
-	c->deadline = cpu_icount(c) + 1;
-	c->budget = 1;
+	arm(c, 1);
 	run_block(c, b);
 	if (takes_tf_along(b))
 		tf = tf && c->rflags & FLAG_TF;
@@ -131,12 +137,6 @@ static uint64_t allowance(struct vcpu *c, uint64_t left)
 	return timer < left ? timer : left;
 }
 
-static void arm(struct vcpu *c, uint64_t left)
-{
-	c->deadline = cpu_icount(c) + left;
-	c->budget = (int64_t)left;
-}
-
 /* True: go on. */
 static bool events(struct vcpu *c)
 {
@@ -149,11 +149,34 @@ static bool events(struct vcpu *c)
 	return c->activity == ACT_ACTIVE && !c->vm->stopping;
 }
 
+/* Blocks, chained while the budget has slack and then one by one, until only
+ * less than the next block is left or somebody kicked (which moves deadline). */
+static void run_budget(struct vcpu *c)
+{
+	uint64_t deadline = c->deadline;
+	struct block *b;
+
+	do {
+		c->rflags &= ~(uint64_t)FLAG_RF;
+		b = block_get(c, c->mode);
+		if (!b)
+			return;
+		if (c->mode & MODE_CET)
+			exec_check_endbr(c, b);
+		if (b->n > c->budget + BUDGET_SLACK) {
+			step(c);
+			return;
+		}
+		run_block(c, b);
+	} while (c->budget + BUDGET_SLACK > 0 && c->deadline == deadline &&
+		 !(c->mode & MODE_STEP) && !c->blocking && !c->pending_events &&
+		 c->activity == ACT_ACTIVE && !c->vm->stopping);
+}
+
 static void loop(struct vcpu *c, uint64_t end)
 {
 	while (!c->vm->stopping) {
 		uint64_t now = cpu_icount(c), left;
-		struct block *b;
 
 		if (now >= end)
 			break;
@@ -172,16 +195,7 @@ static void loop(struct vcpu *c, uint64_t end)
 			step(c);
 			continue;
 		}
-		c->rflags &= ~(uint64_t)FLAG_RF;
-		b = block_get(c, c->mode);
-		if (!b)
-			continue;
-		if (c->mode & MODE_CET)
-			exec_check_endbr(c, b);
-		if (b->n > c->budget)
-			step(c);
-		else
-			run_block(c, b);
+		run_budget(c);
 	}
 }
 

@@ -301,8 +301,8 @@ static void run_code(struct vcpu *c, const struct native_code *code)
 	while (cpu_icount(c) < end) {
 		struct block *b = block_get(c, c->mode | (alone ? MODE_STEP : 0));
 
-		c->budget = (int64_t)(end - cpu_icount(c));
-		c->deadline = end;
+		c->budget = (int64_t)(end - cpu_icount(c)) - BUDGET_SLACK;
+		c->deadline = end - BUDGET_SLACK;
 		run_block(c, b);
 		if (alone) /* a part of a string is done over */
 			end += c->r[R_RIP] == NATIVE_CODE;
