@@ -16,7 +16,14 @@
 #include "tests/unit/identify_plausible.h"
 
 #define TSV "tests/fixtures/vmcs12_layouts.tsv"
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLOW 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SLOW 1
+#endif
+#ifdef SLOW
 #define DEFAULT_PAGES 2000
 #else
 #define DEFAULT_PAGES 20000
