@@ -249,6 +249,9 @@ static enum nst_status map_ram(struct run *r, struct guest_ram *ram,
 		return nst_fail(e, NST_SYSTEM, "no address space for %" PRIu64
 				" MiB of RAM: %s", r->ram >> 20,
 				strerror(errno));
+	/* Random accesses of the guest are random accesses here: spare the
+	 * host's TLB. */
+	madvise(ram->host, r->ram, MADV_HUGEPAGE);
 	st = hv_map_ram(r->vm, 0, ram->low, ram->host, e);
 	if (!st && ram->high)
 		st = hv_map_ram(r->vm, 1ull << 32, ram->high,

@@ -252,7 +252,8 @@ struct vm {
 	struct ram_slot *slots;  /* sorted by gpa */
 	unsigned nslots, slot_hint;
 	struct mmio_region mmio[16];
-	unsigned nmmio;
+	unsigned nmmio, mmio_known; /* known: that mmio_floor is of */
+	uint64_t mmio_floor;     /* lowest device address */
 	struct vcpu *vcpus[VM_MAX_VCPUS];
 	unsigned nvcpus;
 	struct block_cache *blocks;

@@ -125,6 +125,10 @@ void mem_flush_all(struct vcpu *c);       /* every context of this vCPU */
 void mem_flush_pcid(struct vcpu *c, uint16_t pcid, bool globals);
 void mem_flush_vpid(struct vcpu *c, uint16_t vpid, bool keep_globals);
 void mem_flush_eptp(struct vcpu *c, uint64_t eptp);
+/* Changes whenever guest-physical mappings have to be forgotten. */
+uint32_t mem_gpa_generation(const struct vcpu *c);
+/* Is all of gpa's page plain RAM? */
+bool phys_is_ram(struct vm *vm, uint64_t gpa);
 void mem_flush_page(struct vcpu *c, uint64_t lin); /* INVLPG, current context */
 void mem_flush_addr(struct vcpu *c, uint16_t vpid, uint64_t lin);
 void mem_flush_phys_code(struct vm *vm, uint64_t gpa); /* page became code:

@@ -147,6 +147,10 @@ struct ept_access {
 };
 void ept_translate(struct vcpu *c, const struct ept_access *a,
 		   struct ept_result *out);
+/* The same where it needs no walk and has no effect: a cached table's entry
+ * that allows the access and has its flags set.  False: ask ept_translate. */
+bool ept_translate_plain(struct vcpu *c, const struct ept_access *a,
+			 struct ept_result *out);
 bool ept_enabled(const struct vcpu *c);  /* non-root and EPT on */
 bool ept_peek(struct vcpu *c, uint64_t gpa, uint64_t *hpa); /* no effects */
 /* The TLB context's tag: 0 in root mode. */

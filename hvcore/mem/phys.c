@@ -48,12 +48,28 @@ uint8_t *phys_flags(struct vm *vm, uint64_t gpa)
 	return s ? &s->flags[(gpa - s->gpa) >> PAGE_BITS] : NULL;
 }
 
-const struct mmio_region *phys_mmio(const struct vm *vm, uint64_t gpa)
+const struct mmio_region *phys_mmio(struct vm *vm, uint64_t gpa)
 {
+	if (unlikely(vm->nmmio != vm->mmio_known)) {
+		/* Nearly all RAM lies below the first device. */
+		vm->mmio_known = vm->nmmio;
+		vm->mmio_floor = ~0ull;
+		for (unsigned i = 0; i < vm->nmmio; i++)
+			if (vm->mmio[i].gpa < vm->mmio_floor)
+				vm->mmio_floor = vm->mmio[i].gpa;
+	}
+	if (likely(gpa < vm->mmio_floor))
+		return NULL;
 	for (unsigned i = 0; i < vm->nmmio; i++)
 		if (gpa - vm->mmio[i].gpa < vm->mmio[i].size)
 			return &vm->mmio[i];
 	return NULL;
+}
+
+bool phys_is_ram(struct vm *vm, uint64_t gpa)
+{
+	return !phys_mmio(vm, gpa) &&
+	       phys_ptr(vm, gpa & ~PAGE_MASK, PAGE_MASK + 1);
 }
 
 void phys_written(struct vcpu *c, uint64_t gpa, unsigned len)

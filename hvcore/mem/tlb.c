@@ -346,6 +346,11 @@ void mem_flush_eptp(struct vcpu *c, uint64_t eptp)
 	c->tlbs->gpa_gen++;
 }
 
+uint32_t mem_gpa_generation(const struct vcpu *c)
+{
+	return c->tlbs->gpa_gen;
+}
+
 static void ctx_flush_page(struct vcpu *c, struct tlb_ctx *x, uint64_t lin)
 {
 	uint64_t page = lin & ~PAGE_MASK, region;

@@ -7,10 +7,10 @@
  * flush nothing.
  *
  * Besides TLBs a context caches the last level's tables (struct pde_slot:
- * "these 2 MiB are mapped by the page table at..."), and the pool caches
- * second-level translations (struct gpa_slot).  Both serve the plain case
- * only: whatever would fault, exit or set an A/D bit is walked afresh from the
- * root, so a stale entry can never cause a fault that the tables do not.
+ * "these 2 MiB are mapped by the page table at..."); vmx/ept.c does the same for
+ * the second level.  Both serve the plain case only: whatever would fault,
+ * exit or set an A/D bit is walked afresh from the root, so a stale entry can
+ * never cause a fault that the tables do not.
  */
 #ifndef NSTATE_HVCORE_MEM_TLB_H
 #define NSTATE_HVCORE_MEM_TLB_H
@@ -22,7 +22,6 @@ enum tlb_class { CLS_SUPER, CLS_SUPER_AC, CLS_USER, CLS_COUNT };
 
 #define TLB_CONTEXTS 24
 #define PDE_SLOTS 64
-#define GPA_SLOTS 1024
 #define BLOOM_BITS 1024
 
 /* All bytes are set (no padding), so that keys compare by memcmp. */
@@ -64,21 +63,12 @@ struct tlb_ctx {
 	struct tlb_full *cls[CLS_COUNT];
 };
 
-struct gpa_slot {
-	uint64_t gpa;            /* page, and what kind of access: gpa_tag */
-	uint64_t eptp, hpa;      /* hpa: page */
-	uint32_t gen;
-	uint8_t rights, page_shift;
-	bool dirty;
-};
-
 struct tlb_pool {
 	struct tlb_ctx ctx[TLB_CONTEXTS];
 	struct tlb_ctx *cur;
 	uint64_t clock, next_gen;
 	uint64_t dr7;            /* that the TLBs were filled under */
-	uint32_t gpa_gen;
-	struct gpa_slot gpa[GPA_SLOTS];
+	uint32_t gpa_gen;        /* see mem_gpa_generation */
 };
 
 /* What the upper levels allow, and the leaf. */
@@ -120,7 +110,7 @@ void tlb_forget(struct vcpu *c, uint64_t lin);
 
 /* The flags byte of the page at gpa, or NULL where there is no RAM. */
 uint8_t *phys_flags(struct vm *vm, uint64_t gpa);
-const struct mmio_region *phys_mmio(const struct vm *vm, uint64_t gpa);
+const struct mmio_region *phys_mmio(struct vm *vm, uint64_t gpa);
 /* After a write to RAM at [gpa, gpa+len), within one page. */
 void phys_written(struct vcpu *c, uint64_t gpa, unsigned len);
 

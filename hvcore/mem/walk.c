@@ -30,54 +30,6 @@ static bool user_access(const struct walk *w)
 	return w->cls == CLS_USER;
 }
 
-static struct gpa_slot *gpa_slot(struct vcpu *c, uint64_t tag)
-{
-	return &c->tlbs->gpa[(tag >> PAGE_BITS ^ tag << 3) & (GPA_SLOTS - 1)];
-}
-
-/* Rights to fetch can differ between user and supervisor linear addresses
- * (mode-based execute control): such translations are kept apart. */
-static uint64_t gpa_tag(const struct ept_access *a)
-{
-	uint64_t tag = a->gpa & ~PAGE_MASK;
-
-	if (a->access & ACC_FETCH)
-		tag |= a->lin_user ? 3 : 1;
-	return tag;
-}
-
-/* Cached translation of the final page, if it needs no effects. */
-static const struct gpa_slot *gpa_cached(struct vcpu *c,
-					 const struct ept_access *a)
-{
-	uint64_t tag = gpa_tag(a);
-	const struct gpa_slot *s = gpa_slot(c, tag);
-
-	if (s->gpa != tag || s->gen != c->tlbs->gpa_gen ||
-	    s->eptp != vmx_tlb_eptp(c))
-		return NULL;
-	if (a->access & ~s->rights & (ACC_RMW | ACC_FETCH))
-		return NULL;
-	if (a->access & ACC_SHSTK || (a->access & ACC_WRITE && !s->dirty))
-		return NULL;
-	return s;
-}
-
-static void gpa_store(struct vcpu *c, const struct ept_access *a,
-		      const struct ept_result *r)
-{
-	uint64_t tag = gpa_tag(a);
-	struct gpa_slot *s = gpa_slot(c, tag);
-
-	s->gpa = tag;
-	s->eptp = vmx_tlb_eptp(c);
-	s->hpa = r->hpa & ~PAGE_MASK;
-	s->gen = c->tlbs->gpa_gen;
-	s->rights = r->rights;
-	s->page_shift = r->page_shift;
-	s->dirty = r->dirty;
-}
-
 /* The page that holds lin: w->gpa is set, hpa and the rights follow. */
 static bool final_page(struct vcpu *c, struct walk *w)
 {
@@ -89,8 +41,7 @@ static bool final_page(struct vcpu *c, struct walk *w)
 		.lin_writable = w->perm & PERM_W,
 		.lin_nx = w->perm & PERM_NX,
 	};
-	const struct gpa_slot *s;
-	struct ept_result r = { 0 };
+	struct ept_result r;
 
 	if (!ept_enabled(c)) {
 		w->hpa = w->gpa;
@@ -98,17 +49,9 @@ static bool final_page(struct vcpu *c, struct walk *w)
 	}
 	if (w->peek)
 		return ept_peek(c, w->gpa, &w->hpa);
-	s = gpa_cached(c, &a);
-	if (s) {
-		r.hpa = s->hpa | (w->gpa & PAGE_MASK);
-		r.rights = s->rights;
-		r.dirty = s->dirty;
-		r.page_shift = s->page_shift;
-	} else {
+	if (!ept_translate_plain(c, &a, &r)) {
 		tlb_forget(c, w->lin); /* it may exit */
 		ept_translate(c, &a, &r);
-		if (!r.special)
-			gpa_store(c, &a, &r);
 	}
 	w->hpa = r.hpa;
 	w->special = r.special;

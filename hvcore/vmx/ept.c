@@ -289,6 +289,64 @@ static bool spp_allows(struct vcpu *c, const struct ept_access *a,
 	return false;
 }
 
+static uint8_t acc_rights(uint64_t rights, uint64_t fetch)
+{
+	return (rights & EPT_R ? ACC_READ : 0) |
+	       (rights & EPT_W ? ACC_WRITE : 0) |
+	       (rights & fetch ? ACC_FETCH : 0);
+}
+
+/* -- cache of last-level tables ------------------------------------------------------------------ */
+/* The entry itself is read anew each time; only the way to its table is kept,
+ * as the SDM lets paging-structure caches do (29.4.2), until INVEPT. */
+static void remember(struct vcpu *c, uint64_t gpa, const struct ept_walk *w)
+{
+	struct ept_slot *s = &c->vmx->ept[gpa >> 21 & (EPT_SLOTS - 1)];
+	uint64_t table = w->at[w->n - 1] & ~PAGE_MASK;
+
+	if (w->shift != PAGE_BITS || !phys_is_ram(c->vm, table))
+		return;
+	s->tag = gpa >> 21;
+	s->eptp = c->vmx->ctl.eptp;
+	s->gen = mem_gpa_generation(c);
+	s->table = phys_ptr(c->vm, table, PAGE_MASK + 1);
+	s->upper = EPT_RWX | EPT_XU;
+	for (unsigned n = 0; n + 1 < w->n; n++)
+		s->upper &= w->entry[n];
+	s->reserved = EPT_ADDR & ~((1ull << maxphyaddr(c)) - 1);
+}
+
+bool ept_translate_plain(struct vcpu *c, const struct ept_access *a,
+			 struct ept_result *out)
+{
+	const struct vmx_ctl *k = &c->vmx->ctl;
+	const struct ept_slot *s = &c->vmx->ept[a->gpa >> 21 &
+						(EPT_SLOTS - 1)];
+	unsigned access = a->access & (ACC_RMW | ACC_FETCH);
+	uint64_t e, rights, flags = 0;
+
+	if (s->tag != a->gpa >> 21 || s->eptp != k->eptp ||
+	    s->gen != mem_gpa_generation(c) || a->walk ||
+	    a->access & ACC_SHSTK || k->sec & (SEC_MBEC | SEC_SPP))
+		return false;
+	memcpy(&e, s->table + (a->gpa >> PAGE_BITS & 511) * 8, sizeof e);
+	rights = e & s->upper;
+	if (k->ept_ad)
+		flags = access & ACC_WRITE ? EPT_A | EPT_D : EPT_A;
+	if (!(e & EPT_R) || e & s->reserved || (e & flags) != flags ||
+	    !memory_type_ok(e >> 3 & 7))
+		return false;
+	out->rights = acc_rights(rights, EPT_X);
+	if (access & ~(unsigned)out->rights)
+		return false;
+	out->hpa = (e & EPT_ADDR) | (a->gpa & PAGE_MASK);
+	out->rights_ufetch = out->rights & ACC_FETCH;
+	out->dirty = !k->ept_ad || e & EPT_D;
+	out->page_shift = PAGE_BITS;
+	out->special = vmx_is_apic_access(c, out->hpa);
+	return true;
+}
+
 void ept_translate(struct vcpu *c, const struct ept_access *a,
 		   struct ept_result *out)
 {
@@ -322,9 +380,8 @@ void ept_translate(struct vcpu *c, const struct ept_access *a,
 	out->hpa = (w.entry[w.n - 1] & EPT_ADDR & ~mask) | (a->gpa & mask);
 	if (k->sec & SEC_MBEC && a->lin_user)
 		fetch = EPT_XU;
-	out->rights = (w.rights & EPT_R ? ACC_READ : 0) |
-		(w.rights & EPT_W ? ACC_WRITE : 0) |
-		(w.rights & fetch ? ACC_FETCH : 0);
+	remember(c, a->gpa, &w);
+	out->rights = acc_rights(w.rights, fetch);
 	out->rights_ufetch = (k->sec & SEC_MBEC ? w.rights & EPT_XU :
 			      w.rights & EPT_X) ? ACC_FETCH : 0;
 	out->dirty = !k->ept_ad || w.entry[w.n - 1] & EPT_D;

@@ -137,6 +137,16 @@ struct vmx_ctl {
 enum vapic_after { AFTER_NOTHING, AFTER_TPR_EXIT, AFTER_EOI_EXIT,
 		   AFTER_WRITE_EXIT };
 
+/* The EPT's last level for 2 MiB of guest-physical memory; see ept.c. */
+#define EPT_SLOTS 64
+struct ept_slot {
+	uint64_t tag;             /* guest-physical >> 21 */
+	uint64_t eptp, gen;       /* gen 0: empty */
+	const uint8_t *table;     /* host pointer to the page table */
+	uint64_t upper;           /* rights of the upper levels */
+	uint64_t reserved;        /* bits that a good entry has clear */
+};
+
 struct vmx {
 	uint64_t vmxon_pa;        /* VMX_NONE: not in VMX operation */
 	uint64_t current;         /* current-VMCS pointer, or VMX_NONE */
@@ -163,6 +173,7 @@ struct vmx {
 	enum vapic_after after;
 	unsigned after_value;
 	uint32_t nested_size;     /* of the buffer that was loaded */
+	struct ept_slot ept[EPT_SLOTS];
 };
 
 /* Values of fields in the current VMCS, by the field's name.  A field that the
