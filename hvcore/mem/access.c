@@ -100,6 +100,7 @@ static void fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 	if (!host)
 		return;
 	to->host = host + (w->hpa & PAGE_MASK);
+	__builtin_prefetch(to->host); /* while the TLB is filled */
 	if (w->special || w->access & ACC_SHSTK)
 		return;
 	if (!(w->access & ACC_FETCH) && page_has_bp(c, w->lin & ~PAGE_MASK))
