@@ -25,12 +25,10 @@ static bool all_flat(const struct vcpu *c)
 	       flat(&c->seg[SEG_DS], false) && flat(&c->seg[SEG_ES], false);
 }
 
-static bool has_code_breakpoint(const struct vcpu *c)
+/* Of any kind: a data breakpoint's trap comes right after its instruction. */
+static bool has_breakpoint(const struct vcpu *c)
 {
-	for (unsigned n = 0; n < 4; n++)
-		if (c->dr[7] >> 2 * n & 3 && !(c->dr[7] >> (16 + 4 * n) & 3))
-			return true;
-	return false;
+	return c->dr[7] & 0xff;
 }
 
 static uint32_t size_bits(const struct vcpu *c)
@@ -63,7 +61,7 @@ void cpu_update_mode(struct vcpu *c)
 		m |= MODE_USER;
 	if (c->nonroot)
 		m |= MODE_NONROOT;
-	if (c->rflags & FLAG_TF || c->trace || has_code_breakpoint(c) ||
+	if (c->rflags & FLAG_TF || c->trace || has_breakpoint(c) ||
 	    (c->nonroot && vmx_mtf(c)))
 		m |= MODE_STEP;
 	if (c->cr4 & CR4_CET && m & MODE_PROT &&
