@@ -72,7 +72,7 @@ enum attributes {
 	                       * not the operand size */
 	A_SIZES = 0x7f00000,
 	A_L0 = 0x8000000,  /* VEX.L must be 0 */
-	A_WRITE_ALWAYS = 0x10000000, /* reads no destination: load of G */
+	A_COUNT = 0x10000000, /* an immediate count of 0 changes no flag */
 };
 
 /* Prefix column: which mandatory prefixes a row wants. */

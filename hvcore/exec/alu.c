@@ -114,10 +114,19 @@ COMPARE_FAMILY(cmp)
 COMPARE_FAMILY(test)
 
 /* -- one operand ------------------------------------------------------------------------ */
+#define UNARY_NF(name, b)						\
+INSN(name##b##_r_nf)							\
+{									\
+	WR##b(c, i->rm, nf_##name##b(RD##b(c, i->rm)));			\
+	NEXT(c, i);							\
+}
 #define UNARY_WIDTH(b)							\
 UNARY_FORMS(inc, b)							\
 UNARY_FORMS(dec, b)							\
 UNARY_FORMS(neg, b)							\
+UNARY_NF(inc, b)							\
+UNARY_NF(dec, b)							\
+UNARY_NF(neg, b)							\
 INSN(not##b##_r)							\
 {									\
 	WR##b(c, i->rm, nf_not##b(c, RD##b(c, i->rm), 0));		\
@@ -132,7 +141,7 @@ EACH_WIDTH(UNARY_WIDTH)
 
 #define UNARY_FAMILY(name)						\
 const struct family fam_##name = { .fn = {				\
-	[F_RI] = BY_WIDTH(name, _r),					\
+	[F_RI] = BY_WIDTH(name, _r), [F_RI_NF] = BY_WIDTH(name, _r_nf),	\
 	[F_MI] = BY_WIDTH(name, _m), [F_MIG] = BY_WIDTH(name, _mg),	\
 } };
 UNARY_FAMILY(inc)

@@ -26,6 +26,11 @@ static inline uint##b##_t nf_##name##b(struct vcpu *c, uint##b##_t x,	\
 	(void)c, (void)y;						\
 	return (uint##b##_t)(result);					\
 }
+#define ALU_NF(b, name, result)						\
+static inline uint##b##_t nf_##name##b(uint##b##_t x)			\
+{									\
+	return (uint##b##_t)(result);					\
+}
 /* With carry in: which kind it is depends on the carry. */
 #define ALU_CARRY(b, name, sign, kind)					\
 static inline uint##b##_t do_##name##b(struct vcpu *c, uint##b##_t x,	\
@@ -53,6 +58,9 @@ ALU_FN(b, xor, x ^ y, CC_BITS, 0)					\
 ALU_FN(b, not, ~x, CC_BITS, 0)						\
 ALU_CARRY(b, adc, +, CC_ADD)						\
 ALU_CARRY(b, sbb, -, CC_SUB)						\
+ALU_NF(b, neg, 0 - x)							\
+ALU_NF(b, inc, x + 1)							\
+ALU_NF(b, dec, x - 1)							\
 static inline uint##b##_t do_neg##b(struct vcpu *c, uint##b##_t x,	\
 				    uint##b##_t y)			\
 {									\

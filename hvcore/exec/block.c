@@ -296,6 +296,17 @@ static insn_fn *without_flags(const struct insn *i, const struct insn_row *r)
 	return NULL;
 }
 
+/* Flags that matter before i, if live do after it. */
+static unsigned before(const struct insn *i, const struct insn_row *r,
+		       unsigned live)
+{
+	unsigned mask = op_opsize(i) == 8 && !(r->attr & A_B) ? 63 : 31;
+
+	if (r->attr & A_COUNT && !(i->imm & mask))
+		return live;
+	return (live & ~r->writes) | r->reads;
+}
+
 static void drop_dead_flags(struct block *b)
 {
 	unsigned live = FLAGS_ARITH;
@@ -310,7 +321,7 @@ static void drop_dead_flags(struct block *b)
 			if (f)
 				i->fn = f;
 		}
-		live = pure(i, r) ? (live & ~r->writes) | r->reads : FLAGS_ARITH;
+		live = pure(i, r) ? before(i, r, live) : FLAGS_ARITH;
 	}
 }
 

@@ -53,6 +53,12 @@ INSN(imul2_##b##_rr)							\
 	WR##b(c, i->rm, do_imul##b(c, RD##b(c, i->rm), RD##b(c, i->reg))); \
 	NEXT(c, i);							\
 }									\
+INSN(imul2_##b##_rr_nf)							\
+{									\
+	WR##b(c, i->rm, (uint##b##_t)((uwide)RD##b(c, i->rm) *		\
+				      RD##b(c, i->reg)));		\
+	NEXT(c, i);							\
+}									\
 INSN(imul2_##b##_rmg)							\
 {									\
 	uint##b##_t y = mem_read##b(c, i, EA_G(c, i, b / 8, ACC_READ));	\
@@ -97,7 +103,7 @@ EACH_WIDTH(MUL_FORMS)
 ACCUMULATOR_FAMILY(mul)
 ACCUMULATOR_FAMILY(imul1)
 const struct family fam_imul2 = { .fn = {
-	[F_RR] = BY_WIDTH3(imul2_, _rr),
+	[F_RR] = BY_WIDTH3(imul2_, _rr), [F_RR_NF] = BY_WIDTH3(imul2_, _rr_nf),
 	[F_RMG] = BY_WIDTH3(imul2_, _rmg),
 } };
 const struct family fam_imul3 = { .fn = {

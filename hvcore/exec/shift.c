@@ -93,6 +93,40 @@ static inline uint##b##_t do_rcr##b(struct vcpu *c, uint##b##_t x, unsigned n)	\
 }
 EACH_WIDTH(SHIFT_FNS)
 
+/* For where the flags are dead (RCL and RCR have no such form). */
+#define PLAIN_SHIFT_FNS(b)						\
+static inline uint##b##_t nf_shl##b(uint##b##_t x, unsigned n)		\
+{									\
+	n &= COUNT_MASK(b);						\
+	return n < b ? (uint##b##_t)((uint64_t)x << n) : 0;		\
+}									\
+static inline uint##b##_t nf_shr##b(uint##b##_t x, unsigned n)		\
+{									\
+	n &= COUNT_MASK(b);						\
+	return n < b ? (uint##b##_t)(x >> n) : 0;			\
+}									\
+static inline uint##b##_t nf_sar##b(uint##b##_t x, unsigned n)		\
+{									\
+	return (uint##b##_t)((int64_t)(int##b##_t)x >> (n & COUNT_MASK(b))); \
+}									\
+static inline uint##b##_t nf_rol##b(uint##b##_t x, unsigned n)		\
+{									\
+	n &= b - 1;							\
+	return (uint##b##_t)(x << n | x >> (-n & (b - 1)));		\
+}									\
+static inline uint##b##_t nf_ror##b(uint##b##_t x, unsigned n)		\
+{									\
+	n &= b - 1;							\
+	return (uint##b##_t)(x >> n | x << (-n & (b - 1)));		\
+}
+EACH_WIDTH(PLAIN_SHIFT_FNS)
+
+#define PLAIN_SHIFT(name, b, suffix, count)				\
+INSN(name##suffix##b##_r_nf)						\
+{									\
+	WR##b(c, i->rm, nf_##name##b(RD##b(c, i->rm), (unsigned)(count))); \
+	NEXT(c, i);							\
+}
 #define SHIFT_BY(name, b, suffix, count)				\
 INSN(name##suffix##b##_r)						\
 {									\
@@ -113,6 +147,11 @@ SHIFT_BY(name, b, _cl, c->r[R_RCX])
 const struct family table = { .fn = {					\
 	[F_RI] = BY_WIDTH(handlers, _r), [F_MIG] = BY_WIDTH(handlers, _mg), \
 } };
+#define PLAIN_TABLE(table, handlers)					\
+const struct family table = { .fn = {					\
+	[F_RI] = BY_WIDTH(handlers, _r), [F_MIG] = BY_WIDTH(handlers, _mg), \
+	[F_RI_NF] = BY_WIDTH(handlers, _r_nf),				\
+} };
 #define SHIFT_FAMILY(name)						\
 SHIFT_WIDTH(name, 8)							\
 SHIFT_WIDTH(name, 16)							\
@@ -121,13 +160,26 @@ SHIFT_WIDTH(name, 64)							\
 SHIFT_TABLE(fam_##name, name##_i)					\
 SHIFT_TABLE(fam_##name##1, name##_1)					\
 SHIFT_TABLE(fam_##name##_cl, name##_cl)
-SHIFT_FAMILY(rol)
-SHIFT_FAMILY(ror)
+#define PLAIN_WIDTH(name, b)						\
+SHIFT_WIDTH(name, b)							\
+PLAIN_SHIFT(name, b, _i, i->imm)					\
+PLAIN_SHIFT(name, b, _1, 1)						\
+PLAIN_SHIFT(name, b, _cl, c->r[R_RCX])
+#define PLAIN_FAMILY(name)						\
+PLAIN_WIDTH(name, 8)							\
+PLAIN_WIDTH(name, 16)							\
+PLAIN_WIDTH(name, 32)							\
+PLAIN_WIDTH(name, 64)							\
+PLAIN_TABLE(fam_##name, name##_i)					\
+PLAIN_TABLE(fam_##name##1, name##_1)					\
+PLAIN_TABLE(fam_##name##_cl, name##_cl)
 SHIFT_FAMILY(rcl)
 SHIFT_FAMILY(rcr)
-SHIFT_FAMILY(shl)
-SHIFT_FAMILY(shr)
-SHIFT_FAMILY(sar)
+PLAIN_FAMILY(rol)
+PLAIN_FAMILY(ror)
+PLAIN_FAMILY(shl)
+PLAIN_FAMILY(shr)
+PLAIN_FAMILY(sar)
 
 /* -- SHLD, SHRD ------------------------------------------------------------------------ */
 /* 16 bits with a count above 16 are undefined; processors go on into a second

@@ -341,7 +341,7 @@ bool gen_compat(struct native *n, struct rng *r, struct native_case *c)
 static bool fits_sequence(const struct insn_row *w, const struct insn *i,
 			  uint64_t undefined)
 {
-	if (w->attr & A_ENDS || w->undefined & ~FLAG_AF || is_shift(w))
+	if (w->attr & A_ENDS)
 		return false;
 	if (w->operands == X_N || w->operands == X_OA || w->operands == X_AO ||
 	    w->attr & (A_D64 | A_MEM) || is_bit_string(w))
@@ -386,7 +386,9 @@ static bool append(struct native *n, struct rng *r, struct native_case *c)
 	memcpy(c->code.bytes + c->code.len, o.b, i.len);
 	c->code.len += i.len;
 	c->code.insns++;
-	c->undefined = (c->undefined & ~(uint64_t)w->writes) | w->undefined;
+	if (!is_shift(w)) /* its count may be 0 */
+		c->undefined &= ~(uint64_t)w->writes;
+	c->undefined |= w->undefined;
 	return true;
 }
 
