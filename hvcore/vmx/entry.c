@@ -104,6 +104,10 @@ static const struct vmx_check *run_checks(struct vcpu *c, unsigned groups)
 	const struct vmx_check *bad;
 
 	fill_context(c, &x);
+	/* The TPR threshold is compared with the virtual TPR, in RAM. */
+	if (VGET(v, CPU_BASED_VM_EXEC_CONTROL) & PROC_TPR_SHADOW &&
+	    VGET(v, TPR_THRESHOLD))
+		v->dirty |= CHECK_CONTROLS;
 	bad = vmx_check_first(&x, v->dirty & groups);
 	if (!bad && groups & CHECK_GUEST)
 		bad = vmx_check_memory(&x);
