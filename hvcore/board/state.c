@@ -13,9 +13,13 @@
 
 struct vcpu_note {
 	uint64_t timer_start, deadline;
-	uint32_t timer_div, esr_pending, id;
+	uint32_t timer_div, esr_pending, id, pending;
+	uint64_t dr6_pending;
 	uint8_t timer_running, sipi_vector;
 };
+
+/* Events that KVM's structs have no place for, and which a cut would lose. */
+#define KEPT_EVENTS ((uint32_t)(PEND_INIT | PEND_SIPI | PEND_SMI | PEND_TRAP))
 
 /* Written and read by the same build only: version and size must agree. */
 struct board_note {
@@ -144,9 +148,12 @@ static struct snapshot_extra *find_note(const struct snapshot *s)
 static void note_vcpus(const struct board *b, struct vcpu_note *v)
 {
 	for (unsigned i = 0; i < b->vm->nvcpus; i++) {
-		const struct lapic *l = b->vm->vcpus[i]->lapic;
+		const struct vcpu *c = b->vm->vcpus[i];
+		const struct lapic *l = c->lapic;
 
 		v[i] = (struct vcpu_note){
+			.pending = c->pending_events & KEPT_EVENTS,
+			.dr6_pending = c->dr6_pending,
 			.timer_start = l->timer_start, .deadline = l->deadline,
 			.timer_div = l->timer_div, .id = l->reg[LR_ID],
 			.esr_pending = l->esr_pending,
@@ -216,8 +223,11 @@ static enum nst_status save_note(const struct board *b, struct snapshot *s,
 static void load_vcpus(struct board *b, const struct vcpu_note *v)
 {
 	for (unsigned i = 0; i < b->vm->nvcpus; i++) {
-		struct lapic *l = b->vm->vcpus[i]->lapic;
+		struct vcpu *c = b->vm->vcpus[i];
+		struct lapic *l = c->lapic;
 
+		c->dr6_pending = v[i].dr6_pending & 0x1d00f;
+		cpu_pend(c, v[i].pending & KEPT_EVENTS);
 		l->timer_start = v[i].timer_start;
 		l->deadline = v[i].deadline;
 		l->timer_div = 1u << (__builtin_ctz(v[i].timer_div | 128));
