@@ -438,8 +438,10 @@ int cmd_run(int argc, char **argv)
 		return NST_SYSTEM;
 	}
 	status = set_up(&r);
-	if (status)
+	if (status) {
+		hv_vm_free(r.vm);
 		return status;
+	}
 	r.input_open = open_keyboard();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
