@@ -158,7 +158,7 @@ static void do_idiv8(struct vcpu *c, const struct insn *i, uint8_t y)
 
 	if (!d || x / d != (int8_t)(x / d))
 		divide_error(c, i);
-	WR16(c, R_RAX, (uint8_t)(x / d) | (x % d) << 8);
+	WR16(c, R_RAX, (uint8_t)(x / d) | (uint8_t)(x % d) << 8);
 }
 #define DIV_WIDE(b, uwide, swide)					\
 static void do_div##b(struct vcpu *c, const struct insn *i, uint##b##_t y) \

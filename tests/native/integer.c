@@ -142,6 +142,11 @@ static bool aim(struct rng *r, const struct insn_row *w, const struct insn *i,
 		if (i->reg == i->base || i->reg == i->index)
 			return false;
 	}
+	if (w->family == &fam_movdir64b) {
+		s->r[i->reg] = somewhere(r) & ~(rng_below(r, 8) ? 63ull : 31ull);
+		if (i->reg == i->base || i->reg == i->index)
+			return false;
+	}
 	if (i->base >= R_RIP || i->base == i->index)
 		return false;
 	*target = somewhere(r);

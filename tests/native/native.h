@@ -28,7 +28,7 @@ struct native_state {
 	uint64_t rflags;
 	int vector;            /* exception, or -1 */
 	bool taken;            /* control came out at one of those */
-	uint8_t buf[NATIVE_BUF_SIZE];
+	_Alignas(8) uint8_t buf[NATIVE_BUF_SIZE];
 	uint8_t *xsave;        /* NATIVE_XSAVE_SIZE bytes, or NULL: no SIMD */
 };
 
