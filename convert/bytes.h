@@ -41,7 +41,7 @@ static inline const uint8_t *cur_take(struct cursor *c, uint64_t n)
 {
 	const uint8_t *p = c->p + c->at;
 
-	if (c->cut || c->end - c->at < n) {
+	if (c->cut || c->at > c->end || c->end - c->at < n) {
 		c->cut = true;
 		return NULL;
 	}

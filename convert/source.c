@@ -17,6 +17,8 @@
 #include "convert/codec.h"
 #include "convert/outfile.h"
 
+#define FOLIO (4ull << 20)
+
 struct source {
 	int fd;              /* of what is mapped */
 	uint8_t *map;
@@ -182,7 +184,9 @@ enum nst_status source_from_fd(int fd, struct source **out,
 
 void source_release(struct source *s, uint64_t off, uint64_t len)
 {
-	uint64_t from = (off + 4095) & ~4095ull, to = (off + len) & ~4095ull;
+	/* A little more: the kernel maps whole folios round what is touched. */
+	uint64_t from = off > FOLIO ? (off - FOLIO) & ~4095ull : 0;
+	uint64_t to = (off + len) & ~4095ull;
 
 	/* Of a shared file mapping: the page cache keeps what this process
 	 * no longer counts as its own. */

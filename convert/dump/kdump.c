@@ -22,7 +22,7 @@
 
 #define PAGE 4096u
 #define NONE 0xffffffffffffffffull
-#define RELEASE_EVERY (8ull << 20)
+#define RELEASE_EVERY (2ull << 20)
 
 enum { DESC = 24, FLAT_HEADER = 4096 };
 enum { P_ZLIB = 1, P_LZO = 2, P_SNAPPY = 4, P_ZSTD = 0x20 };

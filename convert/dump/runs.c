@@ -9,7 +9,7 @@
 
 #define PAGE 4096ull
 #define NONE 0xffffffffffffffffull
-#define PIECE (4ull << 20)
+#define PIECE (1ull << 20)
 
 bool runs_add(struct ram_runs *r, uint64_t gpa, uint64_t filesz, uint64_t memsz,
 	      uint64_t offset)
@@ -96,20 +96,29 @@ static int piece(struct container *c, const struct ram_run *v, uint64_t at,
 	return rc;
 }
 
+/* Each part is one stretch: threads that take turns would map each other's
+ * pages again, for the kernel maps whole folios. */
 int runs_walk(const struct ram_runs *r, struct container *c, uint32_t part,
 	      uint32_t parts, container_run_fn *fn, void *arg)
 {
-	uint32_t turn = 0;
+	uint64_t total = 0, base = 0, from, to;
 	int rc = 0;
 
+	for (uint32_t i = 0; i < r->n; i++)
+		total += (r->v[i].filesz + PIECE - 1) / PIECE;
+	from = total / parts * part;
+	to = part + 1 == parts ? total : total / parts * (part + 1);
 	for (uint32_t i = 0; !rc && i < r->n; i++) {
 		const struct ram_run *v = &r->v[i];
-		for (uint64_t at = 0; !rc && at < v->filesz; at += PIECE) {
-			uint64_t left = v->filesz - at;
-			if (turn++ % parts == part)
-				rc = piece(c, v, at, left < PIECE ? left : PIECE,
-					   fn, arg);
+		uint64_t n = (v->filesz + PIECE - 1) / PIECE;
+		uint64_t k = from > base ? from - base : 0;
+
+		for (; !rc && k < n && base + k < to; k++) {
+			uint64_t left = v->filesz - k * PIECE;
+			rc = piece(c, v, k * PIECE, left < PIECE ? left : PIECE,
+				   fn, arg);
 		}
+		base += n;
 	}
 	return rc;
 }

@@ -18,7 +18,7 @@
 #define INDEX_IN_MEMORY (16u << 20)
 #define DROP_EVERY 8192u
 /* How far a pass goes before what lies behind is let go of. */
-#define RELEASE_EVERY (8ull << 20)
+#define RELEASE_EVERY (2ull << 20)
 
 enum {
 	F_ZERO = 0x02, F_MEM_SIZE = 0x04, F_PAGE = 0x08, F_EOS = 0x10,

@@ -1,38 +1,65 @@
-# make fuzz [FUZZ_TIME=seconds]: each tests/fuzz/fuzz_NAME.c under libFuzzer,
-# ASan and UBSan, from the seeds that FUZZ_SEEDS_NAME lists.  What it finds stays
-# in build/fuzz/corpus, crashes in build/fuzz/crashes.
+# Fuzzing: `make fuzz` builds one libFuzzer program a format and runs each for
+# FUZZ_TIME seconds; `make check` replays the seeds and what was ever found.
 FUZZ_TIME ?= 60
-FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_BIN  := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/%,$(FUZZ_SRC))
-FUZZ_SEEDS_identify := $(wildcard tests/fixtures/pages/*.bin)
-FUZZ_SEEDS_extract   = $(BUILD)/tests/fuzz/seed_module.o
-FUZZ_SEEDS_layout_file := $(wildcard tests/fuzz/*.layout)
+FUZZ_JOBS ?= 1
+FUZZ_FORMATS := any stream libvirt qcow2 kdump elf blob snapshot chv crosvm lime
+fuzz-kind-any :=
+fuzz-kind-stream := QEMU migration stream
+fuzz-kind-libvirt := libvirt save image
+fuzz-kind-qcow2 := qcow2 snapshot
+fuzz-kind-kdump := kdump
+fuzz-kind-elf := ELF core
+fuzz-kind-blob := raw nested state
+fuzz-kind-snapshot := native snapshot
+fuzz-kind-chv := cloud-hypervisor snapshot
+fuzz-kind-crosvm := crosvm vCPU
+fuzz-kind-lime := LiME capture
+FUZZ_SEEDS := $(BUILD)/fuzz-seeds
+FUZZ_BIN := $(patsubst %,$(BUILD)/tests/fuzz/fuzz-%,$(FUZZ_FORMATS))
 
-.PHONY: fuzz fuzz-run
+CHECKS += check-fuzz
+HELP += 'make fuzz               libFuzzer on every format, FUZZ_TIME seconds each'
+
+.PHONY: fuzz fuzz-run check-fuzz
+$(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c tests/unit/container_gen.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -fsanitize=fuzzer-no-link%,$(CFLAGS_ALL)) -o $@ $< -lz
+
+$(FUZZ_SEEDS)/stream: $(BUILD)/tests/fuzz/seeds
+	$(Q)mkdir -p $(FUZZ_SEEDS)
+	$(Q)$< $(FUZZ_SEEDS)
+
+$(BUILD)/tests/fuzz/replay: tests/fuzz/replay.c tests/fuzz/fuzz_container.c \
+		$(BUILD)/libnstate.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c \
+		tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a $(PKGLIBS) \
+		$(LDFLAGS)
+
+check-fuzz: $(BUILD)/tests/fuzz/replay $(FUZZ_SEEDS)/stream
+	@$< $(FUZZ_SEEDS)/* $(wildcard tests/fuzz/corpus/*)
+
 fuzz:
 	@$(MAKE) --no-print-directory FUZZ=1 fuzz-run
 
-fuzz-run: $(addprefix fuzz-run-,$(notdir $(FUZZ_BIN)))
-
-fuzz-run-%: $(BUILD)/tests/fuzz/%
-	@$(if $(FUZZ_SEEDS_$*),$(MAKE) -s --no-print-directory FUZZ=1 $(FUZZ_SEEDS_$*))
-	@mkdir -p $(BUILD)/corpus/$* $(BUILD)/crashes
-	@$(if $(FUZZ_SEEDS_$*),cp -n $(FUZZ_SEEDS_$*) $(BUILD)/corpus/$*)
-	@$< -max_total_time=$(FUZZ_TIME) -max_len=65536 -rss_limit_mb=3000 \
-		-timeout=20 -artifact_prefix=$(BUILD)/crashes/$*- -print_final_stats=1 \
-		$(BUILD)/corpus/$* >$(BUILD)/crashes/$*.log 2>&1 || \
-		{ echo "FAIL fuzz/$*"; tail -n 40 $(BUILD)/crashes/$*.log; false; }
-	@echo "ok   fuzz/$*: $$(sed -n 's/^Done \([0-9]* runs in [0-9]* second\).*/\1s/p' \
-		$(BUILD)/crashes/$*.log)"
-
-$(BUILD)/tests/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/libnstate.a
-	$(call say,CC,$<)
+$(BUILD)/tests/fuzz/fuzz-%: tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a
+	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -MMD -MP -MF $@.d -o $@ $< \
-		$(BUILD)/libnstate.a $(PKGLIBS) $(LDFLAGS)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer \
+		-DFORMAT='"$(fuzz-kind-$*)"' -o $@ $< $(BUILD)/libnstate.a \
+		$(PKGLIBS) $(LDFLAGS)
 
-$(BUILD)/tests/fuzz/seed_module.o: tests/fuzz/seed_module.c
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -g -c -o $@ $<
-
-HELP += 'make fuzz FUZZ_TIME=60   fuzz the readers of files with libFuzzer'
+fuzz-run: $(FUZZ_BIN) $(FUZZ_SEEDS)/stream
+	@for f in $(FUZZ_FORMATS); do \
+		mkdir -p $(BUILD)/fuzz-corpus/$$f $(BUILD)/fuzz-found/ && \
+		echo "== $$f" && \
+		$(BUILD)/tests/fuzz/fuzz-$$f -max_total_time=$(FUZZ_TIME) \
+			-max_len=1048576 -timeout=10 -rss_limit_mb=1024 \
+			-malloc_limit_mb=256 -print_final_stats=1 \
+			-artifact_prefix=$(BUILD)/fuzz-found/$$f- \
+			$(BUILD)/fuzz-corpus/$$f $(FUZZ_SEEDS) \
+			tests/fuzz/corpus 2>&1 | tail -n 12 || exit 1; \
+	done
+	@[ -z "$$(ls $(BUILD)/fuzz-found)" ] || { ls $(BUILD)/fuzz-found; false; }
