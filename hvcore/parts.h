@@ -68,6 +68,7 @@ void cet_track(struct vcpu *c);
 bool cet_waiting(const struct vcpu *c);
 void cet_missing_endbr(struct vcpu *c);
 void cet_endbr(struct vcpu *c);
+bool cet_notrack(const struct vcpu *c); /* is the NOTRACK prefix heeded? */
 
 /* ==== exec/ =============================================================== */
 /* hv_vm's shared cache of blocks; made with the first vCPU. */

@@ -229,7 +229,7 @@ static void indirect(struct vcpu *c, const struct insn *i)
 {
 	c->cur = i;
 	/* 3E (kept in scale) is NOTRACK in front of FF /2 and FF /4 */
-	if (!(i->scale & SCALE_F3))
+	if (!(i->scale & SCALE_F3) || !cet_notrack(c))
 		cet_track(c);
 }
 
@@ -289,7 +289,10 @@ static void push_return(struct vcpu *c, const struct insn *i, bool track)
 	if (c->mode & MODE_CET) {
 		mem_probe_write(c, i, lin, size);
 		c->cur = i;
-		cet_call(c, ret, size);
+		/* CALL to the next instruction (how code finds where it is)
+		 * has no return (SDM vol. 2, CALL). */
+		if (track || i->disp != i->off + i->len)
+			cet_call(c, ret, size);
 	}
 	stack_push(c, i, size, ret);
 	if (c->mode & MODE_CET && track)

@@ -80,6 +80,14 @@ static bool takes_tf_along(const struct block *b)
 	return r && r->slow == op_syscall;
 }
 
+/* IA32_DEBUGCTL.BTF: TF traps branches that are taken only (SDM 17.4.4). */
+static bool steps_over(const struct vcpu *c, const struct block *b,
+		       uint64_t rip)
+{
+	return c->msr.debugctl & 2 && (c->r[R_RIP] == rip ||
+				       c->r[R_RIP] == rip + b->insns->len);
+}
+
 /* After an instruction that retired: what is to happen after every one. */
 static void after_step(struct vcpu *c, bool tf, bool nonroot, unsigned shadow)
 {
@@ -100,6 +108,7 @@ static void step(struct vcpu *c)
 {
 	bool tf = c->rflags & FLAG_TF, nonroot = c->nonroot;
 	unsigned shadow = c->blocking & (BLOCK_STI | BLOCK_MOVSS);
+	uint64_t rip = c->r[R_RIP];
 	struct block *b;
 
 	code_breakpoints(c);
@@ -120,6 +129,8 @@ static void step(struct vcpu *c)
 	run_block(c, b);
 	if (takes_tf_along(b))
 		tf = tf && c->rflags & FLAG_TF;
+	if (tf && steps_over(c, b, rip))
+		tf = false;
 	after_step(c, tf, nonroot, shadow);
 }
 

@@ -111,6 +111,11 @@ void cet_track(struct vcpu *c)
 		*tracker(c) |= CET_TRACKER;
 }
 
+bool cet_notrack(const struct vcpu *c)
+{
+	return cet_msr(c, c->cpl) & CET_NO_TRACK_EN;
+}
+
 /* A far transfer to cpl: its target has to be ENDBR too. */
 void cet_track_far(struct vcpu *c, unsigned cpl)
 {
