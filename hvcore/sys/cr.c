@@ -40,6 +40,11 @@ cr4_features[] = {
 
 uint64_t cr4_reserved(const struct vcpu *c)
 {
+	return c->model->cr4_reserved;
+}
+
+void cr4_refresh(struct vcpu *c)
+{
 	uint64_t ok = CR4_PCE;
 
 	for (size_t i = 0; i < sizeof cr4_features / sizeof cr4_features[0]; i++)
@@ -49,7 +54,7 @@ uint64_t cr4_reserved(const struct vcpu *c)
 	/* CET: shadow stacks or indirect-branch tracking. */
 	if (cpu_has(c, 7, 0, 2, 7) || cpu_has(c, 7, 0, 3, 20))
 		ok |= CR4_CET;
-	return ~ok;
+	c->model->cr4_reserved = ~ok;
 }
 
 bool cr0_valid(const struct vcpu *c, uint64_t v)

@@ -162,11 +162,11 @@ void op_umonitor(struct vcpu *c, const struct insn *i)
 static void umwait(struct vcpu *c, const struct insn *i, enum vmx_insn_kind k)
 {
 	need(c, 7, 0, 2, 5);
-	if ((uint32_t)c->r[i->rm] & ~1u)
-		gp0(c);
 	if (c->cpl && c->cr4 & CR4_TSD)
 		gp0(c);
 	hook(c, i, k);
+	if ((uint32_t)c->r[i->rm] & ~1u)
+		gp0(c);
 	set_arith(c, 0);
 }
 

@@ -103,9 +103,10 @@ static void refresh(struct cpu_model *m)
 		m->maxphyaddr = 36;
 }
 
-bool model_set_cpuid(struct cpu_model *m, const struct kvm_cpuid_entry2 *e,
+bool model_set_cpuid(struct vcpu *c, const struct kvm_cpuid_entry2 *e,
 		     unsigned n)
 {
+	struct cpu_model *m = c->model;
 	struct kvm_cpuid_entry2 *copy = malloc((n ? n : 1) * sizeof *copy);
 
 	if (!copy)
@@ -115,6 +116,7 @@ bool model_set_cpuid(struct cpu_model *m, const struct kvm_cpuid_entry2 *e,
 	m->cpuid = copy;
 	m->ncpuid = n;
 	refresh(m);
+	cr4_refresh(c);
 	return true;
 }
 
@@ -218,7 +220,7 @@ static bool use_leaves(struct vcpu *c, const struct leaf *l)
 			e[n].edx = c->id;
 		mask_host(&e[n]);
 	}
-	return model_set_cpuid(c->model, e, n);
+	return model_set_cpuid(c, e, n);
 }
 
 enum nst_status hv_vcpu_set_model(struct vcpu *c, const char *name,

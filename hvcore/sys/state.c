@@ -421,7 +421,7 @@ enum nst_status hv_vcpu_load(struct vcpu *c, const struct snapshot_vcpu *v,
 	keep(c->model, v);
 	if (snapshot_has(v, SN_CPUID)) {
 		c->model->nkept = 0;
-		if (!model_set_cpuid(c->model, v->cpuid, v->ncpuid))
+		if (!model_set_cpuid(c, v->cpuid, v->ncpuid))
 			return nst_fail(e, NST_SYSTEM, "out of memory");
 		vmx_model_changed(c);
 	}

@@ -18,6 +18,7 @@ struct cpu_model {
 	const char *name;                /* NULL: from a snapshot */
 	struct kvm_cpuid_entry2 *cpuid;  /* as given */
 	unsigned ncpuid, maxphyaddr;
+	uint64_t cr4_reserved;
 	bool amd;                        /* by CPUID's vendor string */
 	uint32_t hot[MODEL_HOT][4];
 	struct model_value *kept;        /* MSRs without a place in the vCPU */
@@ -39,7 +40,7 @@ struct cpu_model {
 
 struct cpu_model *model_new(void);
 void model_free(struct cpu_model *m);
-bool model_set_cpuid(struct cpu_model *m, const struct kvm_cpuid_entry2 *e,
+bool model_set_cpuid(struct vcpu *c, const struct kvm_cpuid_entry2 *e,
 		     unsigned n);
 bool model_msr_set(struct vcpu *c, uint32_t index, uint64_t v);
 
@@ -57,6 +58,7 @@ void msr_reset(struct vcpu *c, bool init);
 void regs_load(struct vcpu *c, const struct kvm_regs *r);
 
 /* -- cr.c ------------------------------------------------------------------- */
+void cr4_refresh(struct vcpu *c);            /* after CPUID has changed */
 bool efer_valid(const struct vcpu *c, uint64_t v);
 void efer_load(struct vcpu *c, uint64_t v);  /* no checks but LMA's rule */
 
