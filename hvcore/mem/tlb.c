@@ -130,31 +130,24 @@ static void ctx_flush(struct vcpu *c, struct tlb_ctx *x)
 
 static void make_key(const struct vcpu *c, struct ctx_key *k)
 {
-	static const struct { uint64_t bit; uint32_t key; } cr4_bits[] = {
-		{ CR4_PSE, KEY_PSE }, { CR4_PAE, KEY_PAE },
-		{ CR4_LA57, KEY_LA57 }, { CR4_SMEP, KEY_SMEP },
-		{ CR4_SMAP, KEY_SMAP }, { CR4_PKE, KEY_PKE },
-		{ CR4_PKS, KEY_PKS }, { CR4_CET, KEY_CET },
-	};
+	const uint64_t cr4 = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP |
+			     CR4_SMAP | CR4_PKE | CR4_PKS | CR4_CET;
 
-	memset(k, 0, sizeof *k);
+	*k = (struct ctx_key){ 0 };
 	if (c->nonroot) {
 		k->mode = KEY_NONROOT;
 		k->eptp = vmx_tlb_eptp(c);
 		k->vpid = vmx_tlb_vpid(c);
 	}
-	if (!(c->cr0 & CR0_PG))
+	if (!(c->cr0 & CR0_PG)) {
+		k->cr3 = ~0ull; /* no CR3 is like that */
 		return;
-	k->mode |= KEY_PG;
-	k->cr3 = c->cr3 & ~PAGE_MASK;
-	for (unsigned i = 0; i < sizeof cr4_bits / sizeof cr4_bits[0]; i++)
-		if (c->cr4 & cr4_bits[i].bit)
-			k->mode |= cr4_bits[i].key;
-	if (c->cr0 & CR0_WP)
-		k->mode |= KEY_WP;
-	if (c->efer & EFER_NXE)
-		k->mode |= KEY_NXE;
+	}
+	k->mode |= (uint32_t)(c->cr4 & cr4) |
+		   (c->cr0 & CR0_WP ? KEY_WP : 0) |
+		   (c->efer & EFER_NXE ? KEY_NXE : 0);
 	if (c->efer & EFER_LMA) {
+		k->cr3 = c->cr3 & ~PAGE_MASK;
 		k->mode |= KEY_LMA;
 		if (c->cr4 & CR4_PCIDE)
 			k->pcid = c->cr3 & PAGE_MASK;
@@ -169,6 +162,8 @@ static void make_key(const struct vcpu *c, struct ctx_key *k)
 		for (unsigned i = 0; i < 4; i++)
 			k->pkru = k->pkru * 31 +
 				  (uint32_t)(c->pdptr[i] >> 12 ^ c->pdptr[i]);
+	} else {
+		k->cr3 = c->cr3 & ~PAGE_MASK;
 	}
 }
 

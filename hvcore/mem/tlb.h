@@ -27,13 +27,12 @@ enum tlb_class { CLS_SUPER, CLS_SUPER_AC, CLS_USER, CLS_COUNT };
 /* All bytes are set (no padding), so that keys compare by memcmp. */
 struct ctx_key {
 	uint64_t eptp, cr3;
-	uint32_t mode;           /* KEY_* */
+	uint32_t mode;           /* CR4's bits of paging, and KEY_* */
 	uint32_t pkru, pkrs;
 	uint16_t vpid, pcid;
 };
-enum { KEY_PG = 1, KEY_PSE = 2, KEY_PAE = 4, KEY_LMA = 8, KEY_LA57 = 16,
-       KEY_NXE = 32, KEY_WP = 64, KEY_SMEP = 128, KEY_SMAP = 256,
-       KEY_PKE = 512, KEY_PKS = 1024, KEY_CET = 2048, KEY_NONROOT = 4096 };
+enum { KEY_NONROOT = 1 << 27, KEY_LMA = 1 << 28, KEY_NXE = 1 << 29,
+       KEY_WP = 1 << 30 };
 
 struct tlb_full {
 	struct tlb t;
