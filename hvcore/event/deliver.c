@@ -107,7 +107,7 @@ static void after_gate(struct vcpu *c, const struct gate *g)
 	cpu_set_rflags(c, cpu_rflags(c) & ~clear);
 }
 
-/* -- 64-bit ------------------------------------------------------------------------------ */
+/* -- 64-bit -------------------------------------------------------------- */
 static void through_64(struct vcpu *c, const struct gate *g,
 		       const struct frame *f)
 {
@@ -138,7 +138,7 @@ static void through_64(struct vcpu *c, const struct gate *g,
 	cet_track_far(c, new_cpl);
 }
 
-/* -- 32- and 16-bit ------------------------------------------------------------------------- */
+/* -- 32- and 16-bit ------------------------------------------------------ */
 static void push_v86(struct vcpu *c, struct stack *s, unsigned size)
 {
 	push(s, size, c->seg[SEG_GS].selector);
@@ -216,7 +216,7 @@ static void through_32(struct vcpu *c, struct gate *g, const struct frame *f)
 	cet_track_far(c, c->cpl);
 }
 
-/* -- real-address mode ------------------------------------------------------------------------- */
+/* -- real-address mode --------------------------------------------------- */
 static void through_ivt(struct vcpu *c, unsigned vector, const struct frame *f)
 {
 	struct stack s;
@@ -283,7 +283,7 @@ static void through_v86_ivt(struct vcpu *c, unsigned vector,
 	c->r[R_RIP] = to[0];
 }
 
-/* -- whole ---------------------------------------------------------------------------------------- */
+/* -- whole --------------------------------------------------------------- */
 /* Faults leave RF set in the image, so that the retry passes its breakpoint;
  * not so a breakpoint itself, traps and interrupts (SDM 17.3.1.1). */
 static bool sets_rf(unsigned vector, unsigned type)

@@ -34,7 +34,7 @@ static uint64_t next_rip(const struct vcpu *c, const struct insn *i)
 	return c->mode & MODE_CS32 ? (uint32_t)rip : (uint16_t)rip;
 }
 
-/* -- real-address and virtual-8086 mode ------------------------------------------ */
+/* -- real-address and virtual-8086 mode ---------------------------------- */
 static void far_real(struct vcpu *c, const struct insn *i, uint16_t selector,
 		     uint64_t offset, bool call)
 {
@@ -54,7 +54,7 @@ static void far_real(struct vcpu *c, const struct insn *i, uint16_t selector,
 	cpu_jump(c, offset);
 }
 
-/* -- straight to a code segment ----------------------------------------------------- */
+/* -- straight to a code segment ------------------------------------------ */
 static void far_code(struct vcpu *c, const struct insn *i, struct desc *d,
 		     uint64_t offset, bool call)
 {
@@ -83,7 +83,7 @@ static void far_code(struct vcpu *c, const struct insn *i, struct desc *d,
 	cpu_jump(c, offset);
 }
 
-/* -- call gates ----------------------------------------------------------------------- */
+/* -- call gates ---------------------------------------------------------- */
 struct call_gate {
 	struct desc cs;
 	uint64_t offset;
@@ -201,7 +201,7 @@ static void through_call_gate(struct vcpu *c, const struct insn *i,
 		gate_same(c, i, &g, call);
 }
 
-/* -- system descriptors ------------------------------------------------------------------ */
+/* -- system descriptors -------------------------------------------------- */
 static void far_system(struct vcpu *c, const struct insn *i,
 		       const struct desc *d, bool call)
 {
@@ -271,7 +271,7 @@ void op_jmpf_ptr(struct vcpu *c, const struct insn *i) { far_ptr(c, i, false); }
 void op_callf_mem(struct vcpu *c, const struct insn *i) { far_mem(c, i, true); }
 void op_jmpf_mem(struct vcpu *c, const struct insn *i) { far_mem(c, i, false); }
 
-/* -- INT n, INT3, INTO, INT1 ------------------------------------------------------------------ */
+/* -- INT n, INT3, INTO, INT1 --------------------------------------------- */
 void op_int(struct vcpu *c, const struct insn *i)
 {
 	cpu_raise_soft(c, i->imm & 0xff, EV_SOFT_INT, i->len);

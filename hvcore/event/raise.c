@@ -55,7 +55,7 @@ uint32_t event_ext(const struct vcpu *c)
 	return c->event.type != EV_SOFT_INT && c->event.type != EV_SOFT_EXC;
 }
 
-/* -- double faults ------------------------------------------------------------------ */
+/* -- double faults ------------------------------------------------------- */
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE };
 
 static enum fault_class class_of(unsigned vector, unsigned type)
@@ -141,7 +141,7 @@ void event_deliver_fault(struct vcpu *c)
 		     f.error, f.insn_len);
 }
 
-/* -- what is pending -------------------------------------------------------------------- */
+/* -- what is pending ----------------------------------------------------- */
 static bool shadowed(const struct vcpu *c)
 {
 	return c->blocking & (BLOCK_STI | BLOCK_MOVSS);

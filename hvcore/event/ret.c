@@ -7,7 +7,7 @@ static _Noreturn void gp_sel(struct vcpu *c, uint16_t selector)
 	cpu_raise_error(c, EXC_GP, selector & ~3u);
 }
 
-/* -- flags ------------------------------------------------------------------------- */
+/* -- flags --------------------------------------------------------------- */
 void flags_load(struct vcpu *c, uint64_t v, uint64_t mask)
 {
 	cpu_set_rflags(c, (cpu_rflags(c) & ~mask) | (v & mask) | 2);
@@ -33,7 +33,7 @@ static uint64_t iret_mask(const struct vcpu *c, unsigned size)
 	return mask;
 }
 
-/* -- what both check --------------------------------------------------------------------- */
+/* -- what both check ----------------------------------------------------- */
 static void return_cs(struct vcpu *c, uint16_t selector, struct desc *d)
 {
 	unsigned rpl = selector & 3;
@@ -96,7 +96,7 @@ static void set_outer_sp(struct vcpu *c, const struct desc *cs,
 		c->r[R_RSP] = (c->r[R_RSP] & ~0xffffull) | (sp & 0xffff);
 }
 
-/* -- RETF -------------------------------------------------------------------------------------- */
+/* -- RETF ---------------------------------------------------------------- */
 static void retf_real(struct vcpu *c, const struct insn *i)
 {
 	unsigned size = insn_opsize(i);
@@ -151,7 +151,7 @@ void op_retf(struct vcpu *c, const struct insn *i)
 	cpu_jump(c, rip);
 }
 
-/* -- IRET --------------------------------------------------------------------------------------- */
+/* -- IRET ---------------------------------------------------------------- */
 static void iret_real(struct vcpu *c, const struct insn *i)
 {
 	unsigned size = insn_opsize(i);

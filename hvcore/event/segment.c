@@ -136,7 +136,7 @@ void load_ss(struct vcpu *c, struct desc *d, unsigned cpl)
 	cpu_update_mode(c);
 }
 
-/* -- MOV, POP, LxS ------------------------------------------------------------------ */
+/* -- MOV, POP, LxS ------------------------------------------------------- */
 static void load_ss_register(struct vcpu *c, uint16_t selector)
 {
 	struct desc d = { 0, selector };
@@ -190,7 +190,7 @@ void load_segment(struct vcpu *c, int seg, uint16_t selector)
 	}
 }
 
-/* -- the TSS's stacks ------------------------------------------------------------------ */
+/* -- the TSS's stacks ---------------------------------------------------- */
 static void check_tss_range(struct vcpu *c, uint64_t at, unsigned size)
 {
 	if (at + size - 1 > c->seg[SEG_TR].limit)

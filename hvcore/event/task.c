@@ -24,7 +24,7 @@ static _Noreturn void ts_sel(struct vcpu *c, uint16_t selector)
 	cpu_raise_error(c, EXC_TS, (selector & ~3u) | event_ext(c));
 }
 
-/* -- images --------------------------------------------------------------------- */
+/* -- images -------------------------------------------------------------- */
 static void parse32(const uint8_t *b, struct tss *t)
 {
 	memcpy(&t->cr3, b + 28, 4);
@@ -92,7 +92,7 @@ static void save_tss(struct vcpu *c, uint64_t eip, uint64_t flags)
 	mem_sys_write(c, base + 14, buf, 28);
 }
 
-/* -- the new task's descriptor ------------------------------------------------------ */
+/* -- the new task's descriptor ------------------------------------------- */
 static void check_target(struct vcpu *c, uint16_t selector, int why,
 			 struct desc *d)
 {
@@ -127,7 +127,7 @@ static void set_busy(struct vcpu *c, uint16_t selector, bool busy)
 	mem_sys_write(c, lin + 5, &access, 1);
 }
 
-/* -- the new task's segments ----------------------------------------------------------- */
+/* -- the new task's segments --------------------------------------------- */
 static void load_ldt(struct vcpu *c, uint16_t selector)
 {
 	struct desc d;
@@ -216,7 +216,7 @@ static void load_segments(struct vcpu *c, const struct tss *t)
 		load_task_data(c, data[n], t->seg[data[n]]);
 }
 
-/* -- the switch --------------------------------------------------------------------------- */
+/* -- the switch ---------------------------------------------------------- */
 static void load_cr3(struct vcpu *c, uint32_t cr3)
 {
 	if (!(c->cr0 & CR0_PG))

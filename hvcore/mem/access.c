@@ -16,7 +16,7 @@ struct target {
 	bool apic;               /* APIC-access page: vmx/ is asked first */
 };
 
-/* -- data breakpoints ------------------------------------------------------------ */
+/* -- data breakpoints ---------------------------------------------------- */
 static uint64_t bp_mask(uint64_t dr7, unsigned n)
 {
 	static const uint8_t len[4] = { 1, 2, 8, 4 };
@@ -68,7 +68,7 @@ static inline void check_bps(struct vcpu *c, uint64_t lin, unsigned len,
 		note_data(c, lin, len, write);
 }
 
-/* -- one page ----------------------------------------------------------------------- */
+/* -- one page ------------------------------------------------------------ */
 static const struct tlbe *cached(const struct tlb_full *t, uint64_t lin,
 				 unsigned access)
 {
@@ -174,7 +174,7 @@ static void target_write(struct vcpu *c, const struct target *t,
 	phys_write(c, t->hpa, buf, len);
 }
 
-/* -- pieces ---------------------------------------------------------------------------- */
+/* -- pieces -------------------------------------------------------------- */
 static uint64_t wrap(const struct vcpu *c, uint64_t lin)
 {
 	return c->efer & EFER_LMA ? lin : (uint32_t)lin;
@@ -244,7 +244,7 @@ static void write_all(struct vcpu *c, uint64_t lin, const void *buf,
 	}
 }
 
-/* -- the slow paths of the accessors ----------------------------------------------------- */
+/* -- the slow paths of the accessors ------------------------------------- */
 static bool checks_alignment(const struct vcpu *c)
 {
 	return c->cpl == 3 && c->rflags & FLAG_AC && c->cr0 & CR0_AM;
@@ -348,7 +348,7 @@ void mem_write_as(struct vcpu *c, uint64_t lin, const void *buf, unsigned len,
 	write_all(c, lin, buf, len, class_for(c, cpl));
 }
 
-/* -- shadow stacks --------------------------------------------------------------------------- */
+/* -- shadow stacks ------------------------------------------------------- */
 uint64_t mem_shstk_read(struct vcpu *c, uint64_t lin, unsigned size, bool user)
 {
 	struct target t;
@@ -368,7 +368,7 @@ void mem_shstk_write(struct vcpu *c, uint64_t lin, unsigned size, bool user,
 	target_write(c, &t, &v, size);
 }
 
-/* -- fetch, bulk, peek -------------------------------------------------------------------------- */
+/* -- fetch, bulk, peek --------------------------------------------------- */
 const uint8_t *mem_fetch(struct vcpu *c, uint64_t lin, uint64_t *phys)
 {
 	enum tlb_class cls = c->cpl == 3 ? CLS_USER : tlb_class_of(c);

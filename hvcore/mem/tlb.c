@@ -8,7 +8,7 @@
 #include "hvcore/mem/tlb.h"
 #include "hvcore/sys/bits.h"
 
-/* -- one TLB ---------------------------------------------------------------- */
+/* -- one TLB ------------------------------------------------------------- */
 static struct tlbe *slot_at(struct tlb *t, unsigned slot)
 {
 	if (slot < TLB_SETS)
@@ -87,7 +87,7 @@ static void drop_region(struct tlb_full *t, uint64_t lin, unsigned shift)
 	}
 }
 
-/* -- contexts ---------------------------------------------------------------- */
+/* -- contexts ------------------------------------------------------------ */
 static void pde_clear(struct tlb_ctx *x)
 {
 	for (unsigned i = 0; i < PDE_SLOTS; i++)
@@ -258,7 +258,7 @@ void mem_free_vcpu(struct vcpu *c)
 	c->tlbs = NULL;
 }
 
-/* -- filling ------------------------------------------------------------------ */
+/* -- filling ------------------------------------------------------------- */
 static unsigned bloom_bit(uint64_t page)
 {
 	return (page >> PAGE_BITS) * 0x9e3779b97f4a7c15ull >> 54;
@@ -293,7 +293,7 @@ void tlb_fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 	}
 }
 
-/* -- flushing ------------------------------------------------------------------- */
+/* -- flushing ------------------------------------------------------------ */
 void mem_flush_all(struct vcpu *c)
 {
 	for (unsigned i = 0; i < TLB_CONTEXTS; i++)

@@ -24,7 +24,7 @@ static bool fail(struct walk *w, uint32_t bits)
 	return false;
 }
 
-/* -- second level -------------------------------------------------------------- */
+/* -- second level -------------------------------------------------------- */
 static bool user_access(const struct walk *w)
 {
 	return w->cls == CLS_USER;
@@ -111,7 +111,7 @@ static bool step(struct vcpu *c, struct walk *w, uint64_t gpa, unsigned size,
 	return true;
 }
 
-/* -- rights ----------------------------------------------------------------------- */
+/* -- rights -------------------------------------------------------------- */
 static unsigned leaf_key(const struct walk *w)
 {
 	return w->leaf >> 59 & 15;
@@ -198,7 +198,7 @@ static bool check_rights(const struct vcpu *c, struct walk *w)
 	return ok || fail(w, PF_P);
 }
 
-/* -- accessed and dirty flags -------------------------------------------------------- */
+/* -- accessed and dirty flags -------------------------------------------- */
 static void mark(struct vcpu *c, struct walk *w, unsigned n, uint64_t bits,
 		 unsigned size)
 {
@@ -226,7 +226,7 @@ static void set_flags(struct vcpu *c, struct walk *w, unsigned size)
 		w->rights |= ACC_WRITE;
 }
 
-/* -- the formats ------------------------------------------------------------------------ */
+/* -- the formats --------------------------------------------------------- */
 static void add_level(struct walk *w, uint64_t e, bool leaf)
 {
 	if (!(e & PTE_W)) {
@@ -348,7 +348,7 @@ static bool walk_tables(struct vcpu *c, struct walk *w)
 	return walk32(c, w);
 }
 
-/* -- cache of last-level tables ------------------------------------------------------------ */
+/* -- cache of last-level tables ------------------------------------------ */
 static struct pde_slot *pde_slot(struct vcpu *c, uint64_t lin)
 {
 	return &c->tlbs->cur->pde[lin >> 21 & (PDE_SLOTS - 1)];
@@ -402,7 +402,7 @@ static bool walk_cached(struct vcpu *c, struct walk *w)
 	return check_rights(c, w);
 }
 
-/* -- whole ------------------------------------------------------------------------------------ */
+/* -- whole --------------------------------------------------------------- */
 static void start(const struct vcpu *c, struct walk *w)
 {
 	w->error = 0;

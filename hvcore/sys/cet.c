@@ -40,7 +40,7 @@ static void gp0(struct vcpu *c)
 	cpu_raise_error(c, EXC_GP, event_ext(c));
 }
 
-/* -- the stack ------------------------------------------------------------------- */
+/* -- the stack ----------------------------------------------------------- */
 static void ss_push(struct vcpu *c, uint64_t *ssp, unsigned size, uint64_t v,
 		    unsigned cpl)
 {
@@ -79,7 +79,7 @@ static void push_frame(struct vcpu *c, uint64_t *ssp, uint64_t old_ssp,
 	ss_push(c, ssp, 8, old_ssp, cpl);
 }
 
-/* -- near CALL and RET -------------------------------------------------------------- */
+/* -- near CALL and RET --------------------------------------------------- */
 void cet_call(struct vcpu *c, uint64_t ret, unsigned size)
 {
 	(void)size;
@@ -99,7 +99,7 @@ void cet_ret(struct vcpu *c, uint64_t target, unsigned size)
 	c->msr.ssp += n;
 }
 
-/* -- indirect-branch tracking ---------------------------------------------------------- */
+/* -- indirect-branch tracking -------------------------------------------- */
 static uint64_t *tracker(struct vcpu *c)
 {
 	return c->cpl == 3 ? &c->msr.u_cet : &c->msr.s_cet;
@@ -156,7 +156,7 @@ void cet_missing_endbr(struct vcpu *c)
 		*m |= CET_SUPPRESS;
 }
 
-/* -- far transfers and events ------------------------------------------------------------- */
+/* -- far transfers and events -------------------------------------------- */
 /* Makes the stack whose token is at ssp the current one. */
 static void take_stack(struct vcpu *c, uint64_t ssp)
 {
@@ -279,7 +279,7 @@ void cet_fast_leave(struct vcpu *c)
 		c->msr.ssp = c->msr.pl_ssp[3];
 }
 
-/* -- instructions ------------------------------------------------------------------------------ */
+/* -- instructions -------------------------------------------------------- */
 static void need_shstk(struct vcpu *c)
 {
 	if (!cet_shstk(c, c->cpl))

@@ -22,7 +22,7 @@ bool canonical_max(const struct vcpu *c, uint64_t va)
 	return (uint64_t)((int64_t)(va << spare) >> spare) == va;
 }
 
-/* -- which values are valid ----------------------------------------------------- */
+/* -- which values are valid ---------------------------------------------- */
 static const struct { uint64_t bit; uint32_t leaf, sub; uint8_t reg, at; }
 cr4_features[] = {
 	{ CR4_VME, 1, 0, 3, 1 }, { CR4_PVI, 1, 0, 3, 1 },
@@ -86,7 +86,7 @@ bool efer_valid(const struct vcpu *c, uint64_t v)
 	return !(v & ~ok);
 }
 
-/* -- loading ----------------------------------------------------------------------- */
+/* -- loading ------------------------------------------------------------- */
 void cr_load(struct vcpu *c, int cr, uint64_t v)
 {
 	switch (cr) {
@@ -143,7 +143,7 @@ bool pdptrs_load(struct vcpu *c, uint64_t cr3)
 	return true;
 }
 
-/* -- MOV to CR ----------------------------------------------------------------------- */
+/* -- MOV to CR ----------------------------------------------------------- */
 static void gp0(struct vcpu *c)
 {
 	cpu_raise_error(c, EXC_GP, 0);
@@ -333,7 +333,7 @@ void op_smsw(struct vcpu *c, const struct insn *i)
 		set_gpr(c, i->rm, insn_opsize(i), v);
 }
 
-/* -- debug registers -------------------------------------------------------------------- */
+/* -- debug registers ----------------------------------------------------- */
 static unsigned dr_number(struct vcpu *c, const struct insn *i, bool write)
 {
 	unsigned n = i->reg;

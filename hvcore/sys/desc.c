@@ -9,7 +9,7 @@ static void hook(struct vcpu *c, const struct insn *i, enum vmx_insn_kind k)
 		vmx_hook_insn(c, i, k);
 }
 
-/* -- GDTR, IDTR ------------------------------------------------------------------- */
+/* -- GDTR, IDTR ---------------------------------------------------------- */
 static void load_table(struct vcpu *c, const struct insn *i, struct dtable *t,
 		       enum vmx_insn_kind k)
 {
@@ -62,7 +62,7 @@ void op_sidt(struct vcpu *c, const struct insn *i)
 	store_table(c, i, &c->idtr, VI_SIDT);
 }
 
-/* -- LDTR, TR ------------------------------------------------------------------------- */
+/* -- LDTR, TR ------------------------------------------------------------ */
 static uint16_t source16(struct vcpu *c, const struct insn *i)
 {
 	return insn_is_mem(i) ? mem_read16(c, i, insn_linear(c, i)) :
@@ -169,7 +169,7 @@ void op_ltr(struct vcpu *c, const struct insn *i)
 	set_segment_base(c, SEG_TR, high | desc_base(&d));
 }
 
-/* -- asking about selectors --------------------------------------------------------------- */
+/* -- asking about selectors ---------------------------------------------- */
 /* The descriptor if it is within its table; false else. */
 static bool look_up(struct vcpu *c, uint16_t selector, struct desc *d)
 {

@@ -36,7 +36,7 @@ void op_cpuid(struct vcpu *c, const struct insn *i)
 	c->r[R_RDX] = out[3];
 }
 
-/* -- time ------------------------------------------------------------------------ */
+/* -- time ---------------------------------------------------------------- */
 static void check_tsd(struct vcpu *c)
 {
 	if (c->cr4 & CR4_TSD && c->cpl)
@@ -85,7 +85,7 @@ void op_rdpmc(struct vcpu *c, const struct insn *i)
 	set_edx_eax(c, v);
 }
 
-/* -- random numbers: seeded, so that runs repeat -------------------------------------- */
+/* -- random numbers: seeded, so that runs repeat ------------------------- */
 static uint64_t next_random(struct vm *vm)
 {
 	uint64_t z = vm->seed += 0x9e3779b97f4a7c15ull;
@@ -115,7 +115,7 @@ void op_rdseed(struct vcpu *c, const struct insn *i)
 	random_to(c, i);
 }
 
-/* -- waiting ------------------------------------------------------------------------------ */
+/* -- waiting ------------------------------------------------------------- */
 void op_hlt(struct vcpu *c, const struct insn *i)
 {
 	require_cpl0(c);
@@ -180,7 +180,7 @@ void op_tpause(struct vcpu *c, const struct insn *i)
 	umwait(c, i, VI_TPAUSE);
 }
 
-/* -- caches and TLB --------------------------------------------------------------------------- */
+/* -- caches and TLB ------------------------------------------------------ */
 void op_invd(struct vcpu *c, const struct insn *i)
 {
 	require_cpl0(c);
@@ -242,7 +242,7 @@ void op_serialize(struct vcpu *c, const struct insn *i)
 	need(c, 7, 0, 3, 14);
 }
 
-/* -- FS and GS ----------------------------------------------------------------------------------- */
+/* -- FS and GS ----------------------------------------------------------- */
 void op_swapgs(struct vcpu *c, const struct insn *i)
 {
 	uint64_t base = c->segbase[SEG_GS];
@@ -299,7 +299,7 @@ void op_wrgsbase(struct vcpu *c, const struct insn *i)
 	write_seg_base(c, i, SEG_GS);
 }
 
-/* -- SMAP, protection keys --------------------------------------------------------------------------- */
+/* -- SMAP, protection keys ----------------------------------------------- */
 static void set_ac(struct vcpu *c, bool ac)
 {
 	need(c, 7, 0, 1, 20);
@@ -342,7 +342,7 @@ void op_wrpkru(struct vcpu *c, const struct insn *i)
 	mem_switch_context(c);
 }
 
-/* -- what this machine has not --------------------------------------------------------------------------- */
+/* -- what this machine has not ------------------------------------------- */
 void op_rsm(struct vcpu *c, const struct insn *i)
 {
 	if (!c->in_smm)

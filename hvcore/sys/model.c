@@ -46,7 +46,7 @@ const char *const hv_cpu_models[] = {
 	NULL
 };
 
-/* -- life --------------------------------------------------------------------- */
+/* -- life ---------------------------------------------------------------- */
 struct cpu_model *model_new(void)
 {
 	return calloc(1, sizeof(struct cpu_model));
@@ -120,7 +120,7 @@ bool model_set_cpuid(struct vcpu *c, const struct kvm_cpuid_entry2 *e,
 	return true;
 }
 
-/* -- MSR values without a place of their own ------------------------------------- */
+/* -- MSR values without a place of their own ----------------------------- */
 static struct model_value *kept(const struct cpu_model *m, uint32_t index)
 {
 	for (unsigned i = 0; i < m->nkept; i++)
@@ -156,7 +156,7 @@ bool model_msr_set(struct vcpu *c, uint32_t index, uint64_t v)
 	return true;
 }
 
-/* -- named models ------------------------------------------------------------------- */
+/* -- named models -------------------------------------------------------- */
 /* A named model promises no vector instructions that the host cannot run: they
  * are done by its units. */
 static void mask_host(struct kvm_cpuid_entry2 *e)
@@ -250,7 +250,7 @@ const char *model_name(const struct vcpu *c)
 	return c->model->name;
 }
 
-/* -- asking ---------------------------------------------------------------------------- */
+/* -- asking -------------------------------------------------------------- */
 bool cpu_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, unsigned reg,
 	     unsigned bit)
 {

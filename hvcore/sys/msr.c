@@ -70,7 +70,7 @@ static bool feature(const struct vcpu *c, enum feat f)
 	}
 }
 
-/* -- MSRs with work to do ---------------------------------------------------------- */
+/* -- MSRs with work to do ------------------------------------------------ */
 static uint64_t read_EFER(struct vcpu *c) { return c->efer; }
 
 static bool write_EFER(struct vcpu *c, uint64_t v, bool host)
@@ -245,7 +245,7 @@ static bool write_MTRR_DEF_TYPE(struct vcpu *c, uint64_t v, bool host)
 	return true;
 }
 
-/* -- the table ---------------------------------------------------------------------- */
+/* -- the table ----------------------------------------------------------- */
 #define F(i, n, m, k, ch, f, r) \
 	{ i, 1, KIND_FIELD, FEAT_##f, CHK_##ch, offsetof(struct vcpu, m), \
 	  k, r, NULL, NULL },
@@ -341,7 +341,7 @@ static bool row_put(struct vcpu *c, const struct row *r, uint32_t index,
 	return true;
 }
 
-/* -- regular families --------------------------------------------------------------- */
+/* -- regular families ---------------------------------------------------- */
 static bool is_lapic(uint32_t index)
 {
 	return index == 0x1b || index == 0x6e0 || (index >> 8 == 8);
@@ -395,7 +395,7 @@ static bool mtrr_phys_valid(const struct vcpu *c, uint32_t index, uint64_t v)
 	return !(v & 0xf00) && memory_type(v & 0xff, false);
 }
 
-/* -- the guest's view ------------------------------------------------------------------ */
+/* -- the guest's view ---------------------------------------------------- */
 uint64_t msr_read(struct vcpu *c, uint32_t index, bool *gp)
 {
 	const struct row *r = find_row(index);
@@ -458,7 +458,7 @@ void msr_write(struct vcpu *c, uint32_t index, uint64_t v, bool *gp)
 	}
 }
 
-/* -- the host's view ---------------------------------------------------------------------- */
+/* -- the host's view ----------------------------------------------------- */
 bool msr_host_read(struct vcpu *c, uint32_t index, uint64_t *v)
 {
 	const struct row *r = find_row(index);
@@ -543,7 +543,7 @@ uint64_t cpu_tsc(const struct vcpu *c)
 	return cpu_icount(c) + c->tsc_offset;
 }
 
-/* -- instructions ------------------------------------------------------------------------------ */
+/* -- instructions -------------------------------------------------------- */
 void op_rdmsr(struct vcpu *c, const struct insn *i)
 {
 	uint32_t index = (uint32_t)c->r[R_RCX];

@@ -8,7 +8,7 @@
 
 #include "hvcore/sys/ops.h"
 
-/* -- segments ------------------------------------------------------------------- */
+/* -- segments ------------------------------------------------------------ */
 static void segment_load(struct vcpu *c, int n, const struct kvm_segment *k)
 {
 	struct segment *s = &c->seg[n];
@@ -40,7 +40,7 @@ static void segment_save(const struct vcpu *c, int n, struct kvm_segment *k)
 	k->unusable = s->attr >> 16 & 1;
 }
 
-/* -- registers ---------------------------------------------------------------------- */
+/* -- registers ----------------------------------------------------------- */
 static const struct { size_t at; uint8_t reg; } regs_map[] = {
 	{ offsetof(struct kvm_regs, rax), R_RAX },
 	{ offsetof(struct kvm_regs, rbx), R_RBX },
@@ -174,7 +174,7 @@ static void sregs_load(struct vcpu *c, const struct snapshot_vcpu *v)
 		pdptrs_load(c, c->cr3);
 }
 
-/* -- MSRs ------------------------------------------------------------------------------ */
+/* -- MSRs ---------------------------------------------------------------- */
 static enum nst_status msrs_load(struct vcpu *c, const struct snapshot_vcpu *v,
 				 struct nst_error *e)
 {
@@ -262,7 +262,7 @@ static enum nst_status msrs_save(struct vcpu *c, struct snapshot_vcpu *v,
 	return NST_OK;
 }
 
-/* -- events ------------------------------------------------------------------------------ */
+/* -- events -------------------------------------------------------------- */
 static void events_load(struct vcpu *c, const struct kvm_vcpu_events *k)
 {
 	if (k->exception.injected || k->exception.pending) {
@@ -335,7 +335,7 @@ static void events_save(const struct vcpu *c, struct kvm_vcpu_events *k)
 		k->flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
 }
 
-/* -- the small ones ------------------------------------------------------------------------- */
+/* -- the small ones ------------------------------------------------------ */
 static void mp_state_load(struct vcpu *c, uint32_t s)
 {
 	switch (s) {
@@ -397,7 +397,7 @@ static bool keep_nested(struct cpu_model *m, const struct snapshot_vcpu *v)
 	return true;
 }
 
-/* -- whole --------------------------------------------------------------------------------------- */
+/* -- whole --------------------------------------------------------------- */
 static void keep(struct cpu_model *m, const struct snapshot_vcpu *v)
 {
 	/* Registers alone (a boot loader's) are no snapshot to give back as it

@@ -141,7 +141,7 @@ unsigned hv_nvcpus(const struct vm *vm)
 	return vm->nvcpus;
 }
 
-/* -- stopping -------------------------------------------------------------- */
+/* -- stopping ------------------------------------------------------------ */
 void cpu_resume(struct vcpu *c)
 {
 	if (!c->unwind) {
@@ -177,7 +177,7 @@ void hv_request_stop_before(struct vm *vm)
 	hv_request_stop(vm, 0);
 }
 
-/* -- for debuggers --------------------------------------------------------- */
+/* -- for debuggers ------------------------------------------------------- */
 int hv_level(const struct vcpu *c)
 {
 	return c->nonroot ? 2 : 1;

@@ -173,7 +173,7 @@ static void raise_exc(struct machine *m, unsigned vector, int error)
 		.error = error >= 0 ? (uint32_t)error : 0, .cr2 = 0x1234 };
 }
 
-/* -- loading segment registers ------------------------------------------------------- */
+/* -- loading segment registers ------------------------------------------- */
 static int load(struct machine *m, int seg, uint16_t selector)
 {
 	jmp_buf env;
@@ -252,7 +252,7 @@ static void real_mode_segments(void **state)
 	unmake(&m);
 }
 
-/* -- 64-bit gates ---------------------------------------------------------------------------- */
+/* -- 64-bit gates -------------------------------------------------------- */
 static void frame_64(void **state)
 {
 	struct machine m;
@@ -306,7 +306,7 @@ static void stacks_64(void **state)
 	unmake(&m);
 }
 
-/* -- 32-bit gates ------------------------------------------------------------------------------ */
+/* -- 32-bit gates -------------------------------------------------------- */
 static void frames_32(void **state)
 {
 	struct machine m;
@@ -368,7 +368,7 @@ static void bad_gates(void **state)
 	unmake(&m);
 }
 
-/* -- double and triple faults ----------------------------------------------------------------------- */
+/* -- double and triple faults -------------------------------------------- */
 static void double_faults(void **state)
 {
 	static const struct { unsigned first; int code; unsigned then; } t[] = {
@@ -404,7 +404,7 @@ static void double_faults(void **state)
 	unmake(&m);
 }
 
-/* -- running code: shadows, traps ------------------------------------------------------------------------ */
+/* -- running code: shadows, traps ---------------------------------------- */
 static uint64_t run(struct machine *m, const void *code, size_t len, uint64_t n)
 {
 	memcpy(m->ram + CODE, code, len);

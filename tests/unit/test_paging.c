@@ -55,7 +55,7 @@ static void unmake(struct machine *m)
 	free(m->ram);
 }
 
-/* -- one access, its fault caught ------------------------------------------------- */
+/* -- one access, its fault caught ---------------------------------------- */
 enum how { READ, WRITE, FETCH, SYS_READ, SYS_WRITE };
 
 struct verdict {
@@ -97,7 +97,7 @@ static bool go(struct vcpu *c, enum how how, uint64_t lin, uint64_t *value)
 	return true;
 }
 
-/* -- the reference ------------------------------------------------------------------ */
+/* -- the reference ------------------------------------------------------- */
 struct format { unsigned levels, entry, bits; };
 
 struct ref {
@@ -136,15 +136,42 @@ static bool malformed(const struct vcpu *c, uint64_t e, unsigned level,
 	return ps && level == 2 && e & 0x1fe000;
 }
 
+/* Rights, as chapter 4.6 lists them. */
+static bool denied(const struct vcpu *c, const struct format *f, enum how how,
+		   uint64_t e, bool all_w, bool all_u, bool any_nx,
+		   uint32_t *error)
+{
+	bool user = c->cpl == 3 && how < SYS_READ;
+	bool write = how == WRITE || how == SYS_WRITE;
+	bool ac = c->rflags & FLAG_AC && how < SYS_READ, no;
+	unsigned key = f->levels >= 4 ? e >> 59 & 15 : 0, k;
+
+	if (how == FETCH)
+		return any_nx || (user ? !all_u : all_u && c->cr4 & CR4_SMEP);
+	if (user)
+		no = !all_u || (write && !all_w);
+	else
+		no = (all_u && c->cr4 & CR4_SMAP && !ac) ||
+		     (write && !all_w && c->cr0 & CR0_WP);
+	if (f->levels < 4 || !all_u || !(c->cr4 & CR4_PKE))
+		return no;
+	k = c->fpu.pkru >> 2 * key & 3;
+	if (k & 1 || (k & 2 && write && (user || c->cr0 & CR0_WP))) {
+		*error |= 32;
+		return true;
+	}
+	return no;
+}
+
 static void reference(const struct machine *m, const struct format *f,
 		      enum how how, uint64_t lin, struct ref *r)
 {
 	const struct vcpu *c = m->c;
 	bool user = c->cpl == 3 && how < SYS_READ;
 	bool write = how == WRITE || how == SYS_WRITE, fetch = how == FETCH;
-	bool all_w = true, all_u = true, any_nx = false, ac;
+	bool all_w = true, all_u = true, any_nx = false;
 	uint64_t table = c->cr3 & 0xfffffffff000ull, e = 0;
-	unsigned level = f->levels, key, shift = 0;
+	unsigned level = f->levels, shift = 0;
 	uint32_t err = (write ? 2 : 0) | (user ? 4 : 0);
 
 	if (fetch && ((c->efer & EFER_NXE && f->entry == 8) ||
@@ -181,27 +208,7 @@ static void reference(const struct machine *m, const struct format *f,
 			break;
 	}
 	r->v.error |= 1;
-	/* Rights, as chapter 4.6 lists them. */
-	ac = c->rflags & FLAG_AC && how < SYS_READ;
-	key = f->levels >= 4 ? e >> 59 & 15 : 0;
-	bool denied = false;
-	if (fetch)
-		denied = any_nx || (user ? !all_u :
-				    all_u && c->cr4 & CR4_SMEP);
-	else if (user)
-		denied = !all_u || (write && !all_w);
-	else
-		denied = (all_u && c->cr4 & CR4_SMAP && !ac) ||
-			 (write && !all_w && c->cr0 & CR0_WP);
-	if (!fetch && f->levels >= 4 && all_u && c->cr4 & CR4_PKE) {
-		unsigned k = c->fpu.pkru >> 2 * key & 3;
-
-		if (k & 1 || (k & 2 && write && (user || c->cr0 & CR0_WP))) {
-			denied = true;
-			r->v.error |= 32;
-		}
-	}
-	if (denied)
+	if (denied(c, f, how, e, all_w, all_u, any_nx, &r->v.error))
 		return;
 	r->v.fault = false;
 	table &= ~((1ull << shift) - 1);
@@ -214,7 +221,7 @@ static void reference(const struct machine *m, const struct format *f,
 		r->entries[r->n - 1] |= 0x40;
 }
 
-/* -- random tables ---------------------------------------------------------------------- */
+/* -- random tables ------------------------------------------------------- */
 static uint64_t random_flags(struct machine *m, const struct format *f)
 {
 	uint64_t e = 0;
@@ -365,7 +372,7 @@ static void walks_5(void **state)
 	run_format(&(struct format){ 5, 8, 9 }, 30000);
 }
 
-/* -- what the TLB may and may not keep ---------------------------------------------------- */
+/* -- what the TLB may and may not keep ----------------------------------- */
 static void map4(struct machine *m, uint64_t lin, uint64_t gpa, uint64_t flags)
 {
 	uint64_t *t = (uint64_t *)(void *)(m->ram + TABLES);

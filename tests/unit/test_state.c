@@ -245,7 +245,7 @@ static void noise(void **state)
 	unmake(&m);
 }
 
-/* -- CPUID -------------------------------------------------------------------------- */
+/* -- CPUID --------------------------------------------------------------- */
 static void cpuid_answers(void **state)
 {
 	struct machine m;
@@ -282,7 +282,7 @@ static void cpuid_answers(void **state)
 	unmake(&m);
 }
 
-/* -- MSRs ------------------------------------------------------------------------------ */
+/* -- MSRs ---------------------------------------------------------------- */
 static bool wrmsr(struct machine *m, uint32_t index, uint64_t v)
 {
 	bool gp;
