@@ -11,6 +11,7 @@
 #include "hvcore/board/board.h"
 
 #define TURN 1000
+#define ALONE 1000000
 
 /* c's clocks catch up with what passed since they last moved. */
 static void catch_up(struct board *b, struct vcpu *c)
@@ -150,10 +151,16 @@ static void skip_idle(struct board *b)
 		b->now = due;
 }
 
+/* Alone, a vCPU waits for nobody: only events and limits cut its turns. */
+static uint64_t turn_length(const struct vm *vm)
+{
+	return vm->nvcpus > 1 ? TURN : ALONE;
+}
+
 static void next_turn(struct board *b)
 {
 	b->turn = (b->turn + 1) % b->vm->nvcpus;
-	b->turn_left = TURN;
+	b->turn_left = turn_length(b->vm);
 }
 
 static void run_loop(struct vm *vm, uint64_t insn_limit)
@@ -193,7 +200,7 @@ void hv_run(struct vm *vm, const struct hv_limits *limits,
 	vm->stopping = false;
 	vm->exit_limit = limits->exits;
 	if (!b->turn_left)
-		b->turn_left = TURN;
+		b->turn_left = turn_length(vm);
 	board_rearm(b);
 	run_loop(vm, limits->insns);
 	for (unsigned i = 0; i < vm->nvcpus; i++) {

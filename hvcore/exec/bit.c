@@ -116,7 +116,8 @@ static inline uint##b##_t do_lzcnt##b(struct vcpu *c, uint##b##_t old,	\
 	(void)old;							\
 	cc_set(c, CC_BITS, r, x ? 0 : FLAG_CF);				\
 	return r;							\
-}									\
+}
+#define WIDE_SCAN(b)							\
 static inline uint##b##_t do_andn##b(struct vcpu *c, uint##b##_t x,	\
 				     uint##b##_t y)			\
 {									\
@@ -165,6 +166,8 @@ static inline uint##b##_t do_adox##b(struct vcpu *c, uint##b##_t x,	\
 SCAN_WIDTH(16)
 SCAN_WIDTH(32)
 SCAN_WIDTH(64)
+WIDE_SCAN(32)
+WIDE_SCAN(64)
 
 #define SCAN_FORMS(name, b)						\
 INSN(name##b##_rr)							\
