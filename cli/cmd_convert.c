@@ -7,6 +7,7 @@
 #include "cli/container_args.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
+#include "cli/progress.h"
 #include "convert/convert.h"
 
 struct args {
@@ -34,7 +35,10 @@ static const struct argp_option options[] = {
 	{ "in-place", OPT_IN_PLACE, NULL, 0, "Change IN itself; IN.undo beside it "
 	  "keeps what was there", 0 },
 	{ "undo", OPT_UNDO, NULL, 0, "Put back what --in-place changed", 0 },
-	{ "json", OPT_JSON, NULL, 0, "Print the report as JSON", 0 },
+	{ "jobs", 'J', "N", 0, "Threads for the scan; else as many as there are "
+	  "CPUs", 0 },
+	{ "json", OPT_JSON, NULL, 0, "Print the report as JSON, and progress as "
+	  "JSON lines on standard error", 0 },
 	{ "quiet", 'q', NULL, 0, "No report, no warnings", 0 },
 	{ 0 },
 };
@@ -43,6 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct args *a = state->input;
 	struct nst_error e;
+	uint64_t n;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -57,6 +62,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'o': a->out = arg; return 0;
 	case 'f': a->force = true; return 0;
 	case 'q': cli_quiet = true; return 0;
+	case 'J':
+		if (!cli_size(arg, &n) || !n || n > 64)
+			argp_error(state, "%s: 1 to 64 threads", arg);
+		a->plan.scan.jobs = (unsigned)n;
+		return 0;
 	case OPT_DRY: a->dry_run = true; return 0;
 	case OPT_DROP: a->plan.drop_unsupported = true; return 0;
 	case OPT_CURRENT: a->plan.only_current = true; return 0;
@@ -157,8 +167,14 @@ static void report(const struct plan *p, struct out *out)
 static enum nst_status convert_one(struct args *a, struct nst_error *e)
 {
 	struct conversion v;
-	enum nst_status st = conversion_open(a->in, &a->plan, &v, e);
+	struct progress bar;
+	enum nst_status st;
 
+	progress_start(&bar, "scanned", a->json);
+	a->plan.scan.progress = progress_tell;
+	a->plan.scan.arg = &bar;
+	st = conversion_open(a->in, &a->plan, &v, e);
+	progress_end(&bar);
 	if (st)
 		return st;
 	if (a->out)

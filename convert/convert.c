@@ -65,12 +65,14 @@ static enum nst_status make_patches(struct conversion *v, struct nst_error *e)
 enum nst_status conversion_open(const char *path, const struct plan_options *o,
 				struct conversion *v, struct nst_error *e)
 {
+	struct scan_options scan = o->scan;
 	enum nst_status st;
 
+	scan.ram = !o->only_current;
 	memset(v, 0, sizeof *v);
 	st = container_open(path, &o->open, &v->c, e);
 	if (!st)
-		st = scan_container(v->c, !o->only_current, &v->scan, e);
+		st = scan_container_with(v->c, &scan, &v->scan, e);
 	if (!st)
 		st = plan_make(&v->scan, o, &v->plan, e);
 	if (!st)

@@ -17,6 +17,7 @@ struct plan_options {
 	bool drop_unsupported;
 	bool only_current;              /* leave RAM alone */
 	struct container_options open;  /* how the file is read */
+	struct scan_options scan;       /* threads, progress; ram is implied */
 };
 
 struct plan_page {

@@ -409,6 +409,15 @@ const uint8_t *qram_page(struct qstream *q, uint32_t block, uint64_t page,
 	return p ? p : memset(buf, 0, PAGE);
 }
 
+bool qram_races(const struct qstream *q, uint32_t block, uint64_t page)
+{
+	uint64_t number = q->block[block].first + page;
+	uint64_t v = q->mapped_ram || !index_touched(&q->index, number) ? 0 :
+		q->index.entry[number];
+
+	return v >> 56 == Q_ZLIB && (v & ((1ull << 56) - 1)) > q->ram_last;
+}
+
 bool qram_find(const struct qstream *q, uint64_t gpa, uint32_t *block,
 	       uint64_t *page)
 {

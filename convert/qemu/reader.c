@@ -209,6 +209,8 @@ struct rewrite {
 	size_t n, room;
 	uint8_t *insert;       /* records */
 	size_t insert_len;
+	uint64_t insert_at;
+	bool own_section;      /* they need a section of their own */
 };
 
 static enum nst_status add_piece(void *arg, uint64_t at, const uint8_t *data,
@@ -242,6 +244,7 @@ static enum nst_status add_record(struct qstream *q, struct rewrite *w,
 		return nst_fail(e, NST_BAD_INPUT, "no place for page 0x%llx",
 				(unsigned long long)p->gpa);
 	name = strlen(q->block[block].name);
+	w->own_section |= qram_races(q, block, page);
 	r = realloc(w->insert, w->insert_len + 9 + name + 4096);
 	if (!r)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
@@ -252,6 +255,35 @@ static enum nst_status add_record(struct qstream *q, struct rewrite *w,
 	memcpy(r + 9, q->block[block].name, name);
 	memcpy(r + 9 + name, p->data, 4096);
 	w->insert_len += 9 + name + 4096;
+	return NST_OK;
+}
+
+/* The records go before the mark that ends the last RAM section, or, in one more
+ * section, behind it. */
+static enum nst_status finish_insert(struct qstream *q, struct rewrite *w,
+				     struct nst_error *e)
+{
+	unsigned footer = q->footers ? 5 : 0;
+	uint8_t *r;
+
+	w->insert_at = q->ram_eos;
+	if (!w->own_section)
+		return NST_OK;
+	w->insert_at = q->ram_eos + 8 + footer;
+	r = malloc(5 + w->insert_len + 8 + footer);
+	if (!r)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	r[0] = 3; /* END, as the one before */
+	be_put(r + 1, q->ram_id, 4);
+	memcpy(r + 5, w->insert, w->insert_len);
+	be_put(r + 5 + w->insert_len, 0x10, 8);
+	if (footer) {
+		r[13 + w->insert_len] = 0x7e;
+		be_put(r + 14 + w->insert_len, q->ram_id, 4);
+	}
+	free(w->insert);
+	w->insert = r;
+	w->insert_len += 13 + footer;
 	return NST_OK;
 }
 
@@ -282,7 +314,7 @@ static enum nst_status copy_range(int from, uint64_t at, uint64_t len, int to,
 static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 				    uint64_t from, int fd, struct nst_error *e)
 {
-	uint64_t size = source_size(q->src), cut = q->ram_eos;
+	uint64_t size = source_size(q->src), cut = w->insert_at;
 	int src = source_fd(q->src);
 	enum nst_status st;
 
@@ -319,6 +351,8 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 		if (st == NST_NO)
 			st = add_record(q, &w, &p[i], e);
 	}
+	if (!st)
+		st = finish_insert(q, &w, e);
 	if (!st)
 		st = write_pieces(q, &w, from, fd, e);
 	free(w.piece);

@@ -229,6 +229,7 @@ static enum nst_status ram_section(struct qstream *q, struct cursor *c,
 				"only 4 is known", version);
 	q->have_ram = true;
 	q->ram_id = id;
+	q->ram_last = c->at;
 	return qram_start(q, c, e);
 }
 
@@ -253,6 +254,7 @@ static enum nst_status section(struct qstream *q, struct cursor *c,
 	} else if (c->cut) {
 		return is_cut(e, c);
 	} else if (q->have_ram && id == q->ram_id) {
+		q->ram_last = at;
 		st = qram_records(q, c, e);
 	} else {
 		st = device(q, c, "", id, 0, 0, e);

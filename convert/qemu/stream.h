@@ -59,7 +59,8 @@ struct qstream {
 	int last_block;        /* of CONTINUE */
 	uint32_t ram_id;
 	bool have_ram;
-	uint64_t ram_eos;      /* the record that ends the last RAM section */
+	uint64_t ram_last;     /* where the last RAM section begins, */
+	uint64_t ram_eos;      /* and the record that ends it */
 	json_t *desc;          /* the JSON description, or NULL */
 	uint64_t desc_at;
 	struct qsection *section; /* devices */
@@ -87,6 +88,10 @@ const uint8_t *qram_page(struct qstream *q, uint32_t block, uint64_t page,
 			 uint8_t *buf, uint64_t *at, struct nst_error *e);
 int qram_walk(struct qstream *q, uint32_t part, uint32_t parts, bool plain_file,
 	      container_run_fn *fn, void *arg, struct nst_error *e);
+/* Whether a record of this page that is added to the last section could be
+ * overtaken: QEMU decompresses in threads, which it awaits at a section's end
+ * only, so that a compressed record may win over a later plain one. */
+bool qram_races(const struct qstream *q, uint32_t block, uint64_t page);
 void qram_close(struct qstream *q);
 /* Where gpa stands; false: in no range. */
 bool qram_find(const struct qstream *q, uint64_t gpa, uint32_t *block,
