@@ -8,6 +8,7 @@
 
 #include "convert/bytes.h"
 #include "convert/readers.h"
+#include "convert/snapshot.h"
 #include "convert/source.h"
 #include "convert/vmm/bytearray.h"
 
@@ -267,12 +268,48 @@ static enum nst_status rewrite(struct container *c, int fd,
 	return byte_lists_rewrite(c, &v->lists, fd, p, n, e);
 }
 
+/* The structs that KVM's ioctls fill stand as lists of bytes, each under its own
+ * name; what has another form or size is left out. */
+static void take_structs(struct snapshot *s, uint32_t id, const json_t *kvm)
+{
+	static const struct { const char *name; uint32_t type; } take[] = {
+		{ "regs", SN_REGS }, { "sregs", SN_SREGS },
+		{ "xsave", SN_XSAVE }, { "xcrs", SN_XCRS },
+		{ "vcpu_events", SN_EVENTS }, { "debug_regs", SN_DEBUGREGS },
+		{ "mp_state", SN_MP_STATE }, { "lapic_state", SN_LAPIC },
+		{ "nested_state", SN_NESTED },
+	};
+
+	for (size_t i = 0; i < sizeof take / sizeof *take; i++) {
+		uint32_t n;
+		uint8_t *p = bytes(json_object_get(kvm, take[i].name), &n);
+
+		if (p)
+			snapshot_take_note(s, take[i].type, id, p, n);
+		free(p);
+	}
+}
+
 static enum nst_status load(struct container *c, struct snapshot *s,
 			    struct nst_error *e)
 {
-	(void)c, (void)s;
-	return nst_fail(e, NST_BAD_INPUT, "cloud-hypervisor's registers are not "
-			"read: its nested state can be inspected and converted");
+	struct chv *v = c->priv;
+	const char *name;
+	json_t *one;
+
+	json_object_foreach(path(v->root, "snapshots", "cpu-manager",
+				 "snapshots"), name, one) {
+		uint32_t id = (uint32_t)strtoul(name, NULL, 10);
+		json_t *in = inner(one);
+
+		take_structs(s, id, json_object_get(in, "Kvm"));
+		json_decref(in);
+		if (!snapshot_has(&s->vcpu[id], SN_REGS) ||
+		    !snapshot_has(&s->vcpu[id], SN_SREGS))
+			return nst_fail(e, NST_BAD_INPUT, "vCPU %u has no "
+					"registers in a form that is known", id);
+	}
+	return NST_OK;
 }
 
 static void close_chv(struct container *c)
