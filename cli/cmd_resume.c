@@ -13,7 +13,7 @@
 enum { OPT_UNTIL = 256, OPT_MAX_INSNS, OPT_MAX_EXITS, OPT_EXPECT, OPT_STRICT,
        OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_HASH, OPT_CHECK_HASHES,
        OPT_TRACE, OPT_L1, OPT_EPT, OPT_CPU, OPT_L0, OPT_ENGINE, OPT_FROM,
-       OPT_DEVICES, OPT_JSON };
+       OPT_RAM, OPT_GDB, OPT_REGS, OPT_SREGS };
 
 static const struct argp_option options[] = {
 	{ "until", OPT_UNTIL, "COND", 0, "Stop when COND holds (repeatable): "
@@ -30,7 +30,12 @@ static const struct argp_option options[] = {
 	{ "ignore-ram", OPT_IGNORE_RAM, "GPA[-GPA]", 0, "With --expect: leave "
 	  "these pages out (repeatable)", 1 },
 	{ "report", OPT_REPORT, NULL, 0, "Print what happened, at the end", 2 },
-	{ "trace", OPT_TRACE, "exits", 0, "Print VM exits and entries", 2 },
+	{ "trace", OPT_TRACE, "WHAT,...", 0, "Print as it happens: exits (and "
+	  "entries), pml, insns", 2 },
+	{ "pml-log", OPT_PML_LOG, "FILE", 0, "Write the L2-physical addresses that "
+	  "went to the page-modification log", 2 },
+	{ "gdb", OPT_GDB, "ADDRESS", 0, "Serve gdb at [HOST]:PORT or a socket's "
+	  "path", 2 },
 	{ "hash-exits", OPT_HASH, "FILE", 0, "Record a hash of RAM and registers "
 	  "at each VM exit", 2 },
 	{ "check-hashes", OPT_CHECK_HASHES, "FILE", 0, "Stop at the first VM exit "
@@ -39,6 +44,14 @@ static const struct argp_option options[] = {
 	  "identified)", 3 },
 	{ "cpu", OPT_CPU, "MODEL", 0, "CPU model (else as in the snapshot)", 3 },
 	{ "l0", OPT_L0, "PROFILE", 0, "How L0 behaves: sdm or a kernel release", 3 },
+	{ "ram", OPT_RAM, "FILE[@GPA]", 0, "Guest RAM for a raw nested state "
+	  "(repeatable, rising)", 3 },
+	{ "regs", OPT_REGS, "FILE", 0, "A raw struct kvm_regs for vCPU 0", 3 },
+	{ "sregs", OPT_SREGS, "FILE", 0, "A raw struct kvm_sregs for vCPU 0", 3 },
+	{ "l1", OPT_L1, "guest|builtin", 0, "Who answers L2's exits: L1's own code "
+	  "(default) or a built-in L1", 3 },
+	{ "ept", OPT_EPT, "identity", 0, "With --l1 builtin: L2-physical is "
+	  "L1-physical; L1's EPT tables are not used", 3 },
 	{ "engine", OPT_ENGINE, "core|kvm|auto", 0, "What runs it: the embedded "
 	  "core (default) or real KVM", 3 },
 	{ "quiet", 'q', NULL, 0, "No warnings", 4 },
@@ -64,6 +77,41 @@ static bool parse_range(const char *arg, struct gpa_range *r)
 	if (*end == '-')
 		r->last = strtoull(end + 1, &end, 0);
 	return !*end && r->last >= r->first;
+}
+
+static bool parse_trace(const char *arg, struct session *s)
+{
+	char *copy = strdupa(arg), *save, *w;
+
+	for (w = strtok_r(copy, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
+		if (!strcmp(w, "exits"))
+			s->trace_exits = true;
+		else if (!strcmp(w, "pml"))
+			s->trace_pml = true;
+		else if (!strcmp(w, "insns"))
+			s->trace_insns = true;
+		else
+			return false;
+	}
+	return true;
+}
+
+static bool parse_ram(char *arg, struct session *s)
+{
+	char *at = strrchr(arg, '@'), *end = NULL;
+	struct load_ram r = { .path = arg };
+
+	if (at) {
+		r.gpa = strtoull(at + 1, &end, 0);
+		if (end == at + 1 || *end)
+			return false;
+		*at = 0;
+	}
+	if (s->load.nram == LOAD_MAX_RAM || r.gpa & 0xfff ||
+	    (s->load.nram && r.gpa <= s->ram[s->load.nram - 1].gpa))
+		return false;
+	s->ram[s->load.nram++] = r;
+	return true;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -92,10 +140,28 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s: not GPA[-GPA]", arg);
 		return 0;
 	case OPT_TRACE:
-		if (strcmp(arg, "exits"))
-			argp_error(state, "%s: cannot trace that", arg);
-		s->trace_exits = true;
+		if (!parse_trace(arg, s))
+			argp_error(state, "%s: not of exits, pml, insns", arg);
 		return 0;
+	case OPT_RAM:
+		if (!parse_ram(arg, s))
+			argp_error(state, "%s: not FILE[@GPA] in rising order",
+				   arg);
+		return 0;
+	case OPT_L1:
+		s->engine.builtin_l1 = !strcmp(arg, "builtin");
+		if (!s->engine.builtin_l1 && strcmp(arg, "guest"))
+			argp_error(state, "%s: neither guest nor builtin", arg);
+		return 0;
+	case OPT_EPT:
+		if (strcmp(arg, "identity"))
+			argp_error(state, "%s: not identity", arg);
+		s->engine.ept_identity = true;
+		return 0;
+	case OPT_PML_LOG: s->pml_log = arg; return 0;
+	case OPT_REGS: s->load.regs = arg; return 0;
+	case OPT_SREGS: s->load.sregs = arg; return 0;
+	case OPT_GDB: s->gdb = arg; return 0;
 	case 'o': s->out = arg; return 0;
 	case 'f': s->force = true; return 0;
 	case 'q': cli_quiet = true; return 0;
@@ -105,7 +171,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_HASH: s->hash_exits = arg; return 0;
 	case OPT_CHECK_HASHES: s->check_hashes = arg; return 0;
 	case OPT_FROM:
-		if (layout_arg(arg, &s->from_layout, &e))
+		if (layout_arg(arg, &s->load.from, &e))
 			argp_error(state, "%s", e.text);
 		return 0;
 	case OPT_CPU: s->engine.cpu = arg; return 0;
@@ -163,7 +229,8 @@ static int compare_expected(struct session *s)
 	struct loaded want;
 	struct nst_error e;
 
-	if (load_converted(s->expect, s->from_layout, &want, &e))
+	if (load_converted(s->expect, &(struct load_options){ .from =
+			   s->load.from }, &want, &e))
 		return cli_fail(s->expect, &e);
 	snapshot_compare(s->snapshot, want.snapshot, s->layout, s->strict,
 			 show_difference, &x);
@@ -231,7 +298,8 @@ int cmd_resume(int argc, char **argv)
 	s.ops = pick_engine(s.engine_name, &e);
 	if (!s.ops)
 		return cli_fail(NULL, &e);
-	if (load_converted(s.file, s.from_layout, &in, &e))
+	s.load.ram = s.ram;
+	if (load_converted(s.file, &s.load, &in, &e))
 		return cli_fail(s.file, &e);
 	if (*in.note)
 		cli_warn(s.file, "%s", in.note);

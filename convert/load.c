@@ -7,6 +7,8 @@
 
 #include "convert/container.h"
 #include "convert/plan.h"
+#include "convert/snapshot.h"
+#include "convert/source.h"
 
 /* The nested states of a snapshot, as the scan wants them. */
 static struct container_state *states_of(const struct snapshot *s)
@@ -84,7 +86,58 @@ static enum nst_status convert(struct loaded *out,
 	return st;
 }
 
-enum nst_status load_converted(const char *path, const struct layout *from,
+/* RAM from files: a private copy each, so that the core may write it. */
+static enum nst_status add_ram(struct snapshot *s, const struct load_options *o,
+			       struct nst_error *e)
+{
+	struct ram_plan plan[LOAD_MAX_RAM];
+	struct source *src[LOAD_MAX_RAM] = { NULL };
+	enum nst_status st = NST_OK;
+
+	if (!o->nram)
+		return NST_OK;
+	if (s->nram)
+		return nst_fail(e, NST_USAGE, "has RAM of its own; --ram is for "
+				"files that have none");
+	for (unsigned i = 0; !st && i < o->nram; i++) {
+		st = source_open(o->ram[i].path, &src[i], e);
+		if (!st)
+			plan[i] = (struct ram_plan){ o->ram[i].gpa,
+				(source_size(src[i]) + 0xfff) & ~0xfffull };
+	}
+	if (!st && !snapshot_make_ram(s, plan, o->nram))
+		st = nst_fail(e, NST_SYSTEM, "cannot reserve memory for RAM");
+	for (unsigned i = 0; i < o->nram; i++) {
+		if (!st)
+			memcpy(snapshot_ram_at(s, plan[i].gpa, plan[i].size),
+			       source_at(src[i], 0, source_size(src[i])),
+			       source_size(src[i]));
+		source_close(src[i]);
+	}
+	return st;
+}
+
+static enum nst_status take_file(struct snapshot *s, const char *path,
+				 enum snapshot_note note, struct nst_error *e)
+{
+	struct source *src;
+	enum nst_status st;
+
+	if (!path)
+		return NST_OK;
+	st = source_open(path, &src, e);
+	if (st)
+		return st;
+	if (snapshot_take_note(s, note, 0, source_at(src, 0, source_size(src)),
+			       (uint32_t)source_size(src)) != 1)
+		st = nst_fail(e, NST_BAD_INPUT, "%s is no struct %s (%llu bytes)",
+			      path, note == SN_REGS ? "kvm_regs" : "kvm_sregs",
+			      (unsigned long long)source_size(src));
+	source_close(src);
+	return st;
+}
+
+enum nst_status load_converted(const char *path, const struct load_options *o,
 			       struct loaded *out, struct nst_error *e)
 {
 	struct container *c;
@@ -98,7 +151,15 @@ enum nst_status load_converted(const char *path, const struct layout *from,
 	container_close(c);
 	if (st)
 		return st;
-	st = convert(out, from, e);
+	st = add_ram(out->snapshot, o, e);
+	if (!st)
+		st = take_file(out->snapshot, o->regs, SN_REGS, e);
+	if (!st)
+		st = take_file(out->snapshot, o->sregs, SN_SREGS, e);
+	if (!st)
+		st = convert(out, o->from, e);
+	if (!st)
+		st = load_complete(out, e);
 	if (st) {
 		snapshot_free(out->snapshot);
 		out->snapshot = NULL;

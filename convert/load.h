@@ -19,8 +19,23 @@ struct loaded {
 	char note[256];              /* for people: what was converted */
 };
 
-/* from: NULL to identify it. */
-enum nst_status load_converted(const char *path, const struct layout *from,
+/* Guest RAM in a file of its own, for containers that have none. */
+struct load_ram { const char *path; uint64_t gpa; };
+
+#define LOAD_MAX_RAM 32
+struct load_options {
+	const struct layout *from;   /* NULL: to be identified */
+	const struct load_ram *ram;  /* in rising order of gpa */
+	unsigned nram;
+	/* Files with a raw struct kvm_regs and kvm_sregs of vCPU 0, or NULL. */
+	const char *regs, *sregs;
+};
+
+/* Registers that the container lacks, from the vmcs12's guest state where L2 is
+ * active; says so in out->note. */
+enum nst_status load_complete(struct loaded *out, struct nst_error *e);
+
+enum nst_status load_converted(const char *path, const struct load_options *o,
 			       struct loaded *out, struct nst_error *e);
 
 #pragma GCC visibility pop

@@ -259,6 +259,7 @@ struct vm {
 	struct block_cache *blocks;
 	struct board *board;     /* NULL: bare vCPUs without devices */
 	const struct l0_profile *l0; /* vmx/ */
+	bool builtin_l1;             /* vmx/builtin.c answers L2's exits */
 	struct l0_profile l0_own;    /* what l0 points to, if it was set */
 	struct hv_stats stats;
 	struct hv_stop stop;

@@ -57,10 +57,6 @@ struct hv_ops {
 	void (*vmexit)(void *arg, unsigned vcpu, uint32_t reason,
 		       uint64_t qualification);
 	void (*vmentry)(void *arg, unsigned vcpu);
-	/* L0 (a built-in L1) handles L2's exits instead of L1's code: return
-	 * true when handled and L2 is to go on. See vmx/. */
-	bool (*l1)(void *arg, struct vcpu *c, uint32_t reason,
-		   uint64_t qualification);
 	/* Before each instruction, where hv_set_trace turned it on. */
 	void (*insn)(void *arg, struct vcpu *c, uint64_t rip,
 		     const uint8_t *bytes, unsigned len);
@@ -83,6 +79,7 @@ struct hv_limits {
 struct hv_stats {
 	uint64_t insns[3];         /* retired at level 1, 2 (index 0 unused) */
 	uint64_t exits[128];       /* to L1, by basic reason */
+	uint64_t builtin[128];     /* answered by the built-in L1 */
 	uint64_t entries, entry_failures;
 	uint64_t vmread_shadowed, vmwrite_shadowed;
 	uint64_t pml_entries, pml_fulls, eptp_switches, injected;
@@ -121,6 +118,11 @@ enum nst_status hv_vcpu_set_model(struct vcpu *c, const char *name,
 /* "sdm", "5.10", "6.1", "7.2": how the L0 differs from the bare SDM. */
 enum nst_status hv_set_l0(struct vm *vm, const char *name,
 			  struct nst_error *e);
+
+/* L2's exits are answered by a built-in L1 instead of L1's code.  ept_identity:
+ * L2-physical addresses are L1-physical; L1's EPT tables are not used.  After
+ * the vCPUs were loaded. */
+void hv_use_builtin_l1(struct vm *vm, bool ept_identity);
 
 void hv_run(struct vm *vm, const struct hv_limits *limits,
 	    struct hv_stop *stop);

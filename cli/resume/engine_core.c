@@ -40,12 +40,14 @@ static enum nst_status set_up(struct engine *g, struct snapshot *s,
 		if (!c)
 			return nst_fail(e, NST_SYSTEM, "out of memory");
 		if (o->cpu || !snapshot_has(&s->vcpu[i], SN_CPUID))
-			st = hv_vcpu_set_model(c, o->cpu ? o->cpu : "full", e);
+			st = hv_vcpu_set_model(c, o->cpu ? o->cpu : hv_cpu_models[0], e);
 	}
 	for (uint32_t i = 0; !st && i < s->nvcpus; i++)
 		st = hv_vcpu_load(hv_vcpu(g->vm, i), &s->vcpu[i], e);
 	if (!st)
 		st = hv_vm_load(g->vm, s, e);
+	if (!st && o->builtin_l1)
+		hv_use_builtin_l1(g->vm, o->ept_identity);
 	return st;
 }
 

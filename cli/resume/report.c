@@ -41,6 +41,14 @@ void session_report(const struct session *s, FILE *f)
 		snprintf(name, sizeof name, "%u %s", r, n ? n : "");
 		put(f, name, t->exits[r]);
 	}
+	for (unsigned r = 0; r < 128; r++) {
+		char name[80];
+		const char *n = vmx_exit_reason_name(r);
+		if (!t->builtin[r])
+			continue;
+		snprintf(name, sizeof name, "%u %s (built-in L1)", r, n ? n : "");
+		put(f, name, t->builtin[r]);
+	}
 	fprintf(f, "VMX features\n");
 	put(f, "VMREAD shadowed", t->vmread_shadowed);
 	put(f, "VMREAD reflected to L1", t->exits[23]);

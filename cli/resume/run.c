@@ -4,15 +4,22 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "cli/resume/gdb.h"
 #include "cli/resume/session.h"
+#include "cli/run.h"
 
 /* Set by Ctrl-C; looked at between slices, so that the stop is clean. */
 static volatile sig_atomic_t interrupted;
+
+/* The session that a signal stops: handlers get no argument. */
+static struct session *volatile signalled;
 
 static void on_signal(int sig)
 {
 	(void)sig;
 	interrupted = 1;
+	if (signalled)
+		signalled->ops->request_stop(signalled->g, 0);
 }
 
 static void reach(struct session *s, const struct until *u)
@@ -72,14 +79,73 @@ static void on_vmentry(void *arg, unsigned vcpu)
 		fprintf(stderr, "entry vcpu=%u\n", vcpu);
 }
 
+static void on_pml(void *arg, unsigned vcpu, uint64_t gpa)
+{
+	struct session *s = arg;
+
+	if (s->trace_pml)
+		fprintf(stderr, "pml vcpu=%u gpa=0x%" PRIx64 "\n", vcpu, gpa);
+	if (s->pml)
+		fprintf(s->pml, "0x%" PRIx64 "\n", gpa);
+}
+
+static void on_write(void *arg, unsigned vcpu, uint64_t gpa, unsigned len)
+{
+	struct session *s = arg;
+
+	(void)vcpu, (void)len;
+	for (unsigned i = 0; i < s->nuntil; i++)
+		if (until_write(&s->until[i], gpa))
+			reach(s, &s->until[i]);
+}
+
+static void on_insn(void *arg, struct vcpu *c, uint64_t rip,
+		    const uint8_t *bytes, unsigned len)
+{
+	struct session *s = arg;
+
+	if (s->at_insn)
+		s->at_insn(arg, c, rip, bytes, len);
+	for (unsigned i = 0; i < s->nuntil; i++)
+		if (until_rip(&s->until[i], hv_level(c), rip) &&
+		    rip != s->started_at) {
+			s->reached = &s->until[i];
+			hv_request_stop_before(s->ops->core(s->g));
+			return;
+		}
+	s->started_at = ~0ull; /* only the first instruction is let pass */
+	if (s->trace_insns)
+		run_trace_insn(&(struct run_trace){ .exec = true }, c, rip,
+			       bytes, len);
+}
+
+static bool until_has(const struct session *s, int kind)
+{
+	for (unsigned i = 0; i < s->nuntil; i++)
+		if ((int)s->until[i].kind == kind)
+			return true;
+	return false;
+}
+
 static bool wants_exits(const struct session *s)
 {
 	if (s->trace_exits || s->hash_exits || s->check_hashes)
 		return true;
+	return s->gdb || until_has(s, UNTIL_EXIT);
+}
+
+/* What has to be asked of the core once it is there. */
+static void arm(struct session *s)
+{
+	struct vm *vm = s->ops->core(s->g);
+
+	if (!vm)
+		return;
+	if (s->trace_insns || until_has(s, UNTIL_RIP))
+		hv_set_trace(vm, true);
 	for (unsigned i = 0; i < s->nuntil; i++)
-		if (s->until[i].kind == UNTIL_EXIT)
-			return true;
-	return false;
+		if (s->until[i].kind == UNTIL_WRITE)
+			hv_watch_page(vm, s->until[i].a);
 }
 
 void session_hooks(struct session *s)
@@ -93,6 +159,10 @@ void session_hooks(struct session *s)
 		o->vmexit = on_vmexit;
 	if (s->trace_exits)
 		o->vmentry = on_vmentry;
+	if (s->trace_pml || s->pml_log)
+		o->pml = on_pml;
+	o->write = on_write;
+	o->insn = on_insn;
 }
 
 /* What a run is compared by at each exit: all of RAM and the registers. */
@@ -135,14 +205,6 @@ static enum nst_status hash_one(struct session *s, struct nst_error *e)
 			": hash %08x, recorded %08x", s->exits_seen, h, want);
 }
 
-static bool idle_wanted(const struct session *s)
-{
-	for (unsigned i = 0; i < s->nuntil; i++)
-		if (s->until[i].kind == UNTIL_IDLE)
-			return true;
-	return false;
-}
-
 /* Whether to go on after the engine stopped. */
 static bool go_on(struct session *s)
 {
@@ -161,14 +223,23 @@ enum nst_status session_run(struct session *s, struct nst_error *e)
 
 	if (name && !(s->hashes = fopen(name, s->hash_exits ? "w" : "r")))
 		return nst_fail(e, NST_SYSTEM, "%s: %m", name);
+	if (s->pml_log && !(s->pml = fopen(s->pml_log, "w")))
+		return nst_fail(e, NST_SYSTEM, "%s: %m", s->pml_log);
+	signalled = s;
 	sigaction(SIGINT, &sa, &old);
-	do {
+	arm(s);
+	if (s->gdb)
+		st = gdb_serve(s, s->gdb, e);
+	else do {
 		s->at_exit = false;
 		s->ops->run(s->g, &s->limits, &s->stop);
 		if (s->at_exit)
 			st = hash_one(s, e);
 	} while (!st && go_on(s));
 	sigaction(SIGINT, &old, NULL);
+	signalled = NULL;
+	if (s->pml && fclose(s->pml) && !st)
+		st = nst_fail(e, NST_SYSTEM, "%s: %m", s->pml_log);
 	fflush(stdout);
 	if (s->hashes)
 		fclose(s->hashes);
@@ -177,9 +248,9 @@ enum nst_status session_run(struct session *s, struct nst_error *e)
 	if (s->stop.reason == HV_STOP_UNKNOWN ||
 	    s->stop.reason == HV_STOP_UNSUPPORTED)
 		return nst_fail(e, NST_BAD_INPUT, "%s", s->stop.text);
-	if (s->stop.reason == HV_STOP_IDLE && idle_wanted(s))
+	if (s->stop.reason == HV_STOP_IDLE && until_has(s, UNTIL_IDLE))
 		return NST_OK;
-	if (s->nuntil && !s->reached)
+	if (s->nuntil && !s->reached && !s->gdb && !interrupted)
 		return nst_fail(e, NST_NO, "no stop condition was reached: %s",
 				s->stop.text);
 	return NST_OK;

@@ -7,6 +7,7 @@
 
 #include "cli/resume/engine.h"
 #include "cli/resume/until.h"
+#include "convert/load.h"
 #include "layouts/layouts.h"
 
 struct gdb;
@@ -18,7 +19,8 @@ struct gpa_range { uint64_t first, last; };
 
 struct session {
 	/* options */
-	const struct layout *from_layout;
+	struct load_options load;
+	struct load_ram ram[LOAD_MAX_RAM];
 	const char *file, *out, *expect, *engine_name;
 	const char *pml_log, *hash_exits, *check_hashes, *gdb;
 	struct gpa_range ignored[MAX_RANGES];
@@ -26,7 +28,7 @@ struct session {
 	struct until until[MAX_UNTIL];
 	unsigned nuntil;
 	struct hv_limits limits;
-	bool report, json, force, strict, trace_exits, trace_insns;
+	bool report, json, force, strict, trace_exits, trace_insns, trace_pml;
 	struct engine_options engine;
 
 	/* the run */
@@ -38,8 +40,9 @@ struct session {
 	const struct until *reached;  /* the condition that stopped it */
 	uint64_t exits_seen;
 	bool at_exit;                 /* stopped to hash after an exit */
-	FILE *hashes;
+	FILE *hashes, *pml;
 	bool hash_differs;
+	uint64_t started_at;          /* RIP: a stop there would be no progress */
 	struct gdb *debugger;         /* while gdb_serve runs */
 	void (*at_insn)(void *arg, struct vcpu *c, uint64_t rip,
 			const uint8_t *bytes, unsigned len);

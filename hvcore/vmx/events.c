@@ -183,6 +183,11 @@ void vmx_retired(struct vcpu *c)
 
 	if (!c->nonroot || !v->mtf_armed)
 		return;
+	if (v->quiet) {
+		vmx_builtin_retired(c);
+		if (!v->mtf_armed)
+			return;
+	}
 	v->mtf_pending = true;
 	cpu_pend(c, PEND_MTF);
 }

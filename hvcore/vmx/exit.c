@@ -277,7 +277,7 @@ void vmx_exit_now(struct vcpu *c, uint32_t reason, uint64_t qual)
 	struct vmx *v = c->vmx;
 
 	cpu_sync(c, false);
-	if (c->vm->ops.l1 && c->vm->ops.l1(c->vm->ops.arg, c, reason, qual))
+	if (vmx_builtin_l1(c, reason, qual))
 		cpu_resume(c);
 	record(c, reason, qual);
 	vmx_save_guest(c, v->page);

@@ -2,6 +2,12 @@
  * volume 3, 26.1 and 28.2): instructions, I/O, MSRs, control registers. */
 #include "hvcore/vmx/vmx.h"
 
+/* L2 runs and its instructions are looked at. */
+static bool watched(const struct vcpu *c)
+{
+	return c->nonroot && !c->vmx->quiet;
+}
+
 /* -- instructions --------------------------------------------------------------------- */
 enum word { W_ALWAYS, W_PROC, W_SEC };
 
@@ -143,7 +149,7 @@ void vmx_hook_insn(struct vcpu *c, const struct insn *i, enum vmx_insn_kind k)
 	const struct vmx_ctl *ctl = &c->vmx->ctl;
 	uint32_t need = enabled_by(k);
 
-	if (!c->nonroot)
+	if (!watched(c))
 		return;
 	if (need && !(ctl->sec & need))
 		cpu_raise(c, EXC_UD);
@@ -190,7 +196,7 @@ void vmx_hook_io(struct vcpu *c, const struct insn *i, uint16_t port,
 	struct vmx *v = c->vmx;
 	uint64_t qual;
 
-	if (!c->nonroot || !io_exits(&v->ctl, port, size))
+	if (!watched(c) || !io_exits(&v->ctl, port, size))
 		return;
 	qual = (size - 1) | (uint64_t)in << 3 | (uint64_t)string << 4 |
 		(uint64_t)rep << 5 | (uint64_t)immediate << 6 |
@@ -230,7 +236,7 @@ static bool msr_exits(const struct vmx_ctl *k, uint32_t index, bool write)
 
 void vmx_hook_msr(struct vcpu *c, uint32_t index, bool write)
 {
-	if (c->nonroot && msr_exits(&c->vmx->ctl, index, write))
+	if (watched(c) && msr_exits(&c->vmx->ctl, index, write))
 		vmx_exit_insn(c, write ? XR_WRMSR : XR_RDMSR, 0);
 }
 
@@ -262,6 +268,8 @@ uint64_t vmx_hook_cr_write(struct vcpu *c, int cr, uint64_t v, unsigned gpr)
 
 	if (!c->nonroot)
 		return v;
+	if (c->vmx->quiet)
+		return vmx_builtin_cr(c, cr, v);
 	switch (cr) {
 	case 0:
 		if ((v ^ k->cr0_shadow) & k->cr0_mask)
@@ -291,14 +299,14 @@ uint64_t vmx_hook_cr_read(struct vcpu *c, int cr, unsigned gpr)
 	case 0:
 		return vmx_hook_smsw(c);
 	case 3:
-		if (c->nonroot && k->proc & PROC_CR3_STORE)
+		if (watched(c) && k->proc & PROC_CR3_STORE)
 			cr_exit(c, 3, 1, gpr);
 		return c->cr3;
 	case 4:
 		return c->nonroot ? (c->cr4 & ~k->cr4_mask) |
 			(k->cr4_shadow & k->cr4_mask) : c->cr4;
 	case 8:
-		if (c->nonroot && k->proc & PROC_CR8_STORE)
+		if (watched(c) && k->proc & PROC_CR8_STORE)
 			cr_exit(c, 8, 1, gpr);
 		return 0;
 	}
@@ -318,7 +326,7 @@ void vmx_hook_clts(struct vcpu *c, bool *skip)
 	const struct vmx_ctl *k = &c->vmx->ctl;
 
 	*skip = false;
-	if (!c->nonroot || !(k->cr0_mask & CR0_TS))
+	if (!watched(c) || !(k->cr0_mask & CR0_TS))
 		return;
 	if (k->cr0_shadow & CR0_TS)
 		cr_exit(c, 0, 2, 0);
@@ -332,7 +340,7 @@ uint64_t vmx_hook_lmsw(struct vcpu *c, uint16_t source, bool mem, uint64_t lin)
 	uint64_t s = source & 15, mask;
 	bool exits;
 
-	if (!c->nonroot)
+	if (!watched(c))
 		return s;
 	/* PE can only be set; MP, EM, TS can be either way. */
 	exits = (s ^ k->cr0_shadow) & k->cr0_mask & 14 ||
@@ -349,7 +357,7 @@ uint64_t vmx_hook_lmsw(struct vcpu *c, uint16_t source, bool mem, uint64_t lin)
 
 void vmx_hook_dr(struct vcpu *c, int dr, bool write, unsigned gpr)
 {
-	if (c->nonroot && c->vmx->ctl.proc & PROC_MOV_DR)
+	if (watched(c) && c->vmx->ctl.proc & PROC_MOV_DR)
 		vmx_exit_insn(c, XR_DR, (uint64_t)dr | (uint64_t)!write << 4 |
 			      (uint64_t)gpr << 8);
 }

@@ -170,6 +170,7 @@ struct vmx {
 	uint64_t header_deadline;
 	uint8_t header_tail[88];  /* bytes 40..127, carried */
 	uint64_t ple_first, ple_last;
+	bool quiet;               /* hooks are silent: builtin.c replays */
 	enum vapic_after after;
 	unsigned after_value;
 	uint32_t nested_size;     /* of the buffer that was loaded */
@@ -255,6 +256,12 @@ void vmx_shadow_load(struct vcpu *c);
 void vmx_shadow_flush(struct vcpu *c);
 bool vmx_knows_field(const struct vcpu *c, int idx);
 const struct l0_profile *l0_default(void);
+
+/* -- builtin.c ------------------------------------------------------------------------- */
+/* True: the built-in L1 has answered; L2 goes on. */
+bool vmx_builtin_l1(struct vcpu *c, uint32_t reason, uint64_t qual);
+void vmx_builtin_retired(struct vcpu *c);
+uint64_t vmx_builtin_cr(struct vcpu *c, int cr, uint64_t value);
 
 /* -- apicv.c --------------------------------------------------------------------------- */
 void vapic_entry(struct vcpu *c);
