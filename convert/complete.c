@@ -77,6 +77,9 @@ enum nst_status load_complete(struct loaded *out, struct nst_error *e)
 	struct snapshot *s = out->snapshot;
 	bool filled = false;
 
+	if (!s->nram)
+		return nst_fail(e, NST_BAD_INPUT, "has no guest RAM to run in; "
+				"--ram names a file that has it");
 	for (uint32_t i = 0; i < s->nvcpus; i++) {
 		struct snapshot_vcpu *v = &s->vcpu[i];
 		uint16_t flags = 0;

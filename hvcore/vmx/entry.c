@@ -199,9 +199,6 @@ void vmx_enter(struct vcpu *c, bool first)
 	const struct vmx_check *bad;
 	uint32_t launched = 1, failed;
 
-	/* The TPR threshold is held against a page that L1 writes itself. */
-	if (VGET(v, CPU_BASED_VM_EXEC_CONTROL) & PROC_TPR_SHADOW)
-		v->dirty |= CHECK_CONTROLS;
 	bad = run_checks(c, CHECK_CONTROLS | CHECK_HOST);
 	if (bad) {
 		vmx_fail_valid(c, bad->error);
