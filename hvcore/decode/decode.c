@@ -583,14 +583,23 @@ static enum form operands(struct decoder *d)
 	}
 }
 
+/* The most special form that the family has for this operand. */
 static insn_fn *pick_handler(const struct decoder *d, enum form form)
 {
+	static const enum form plain[] = { [F_RMG] = F_RM, [F_MRG] = F_MR,
+		[F_MIG] = F_MI };
+	static const enum form based[] = { [F_RMG] = F_RMB, [F_MRG] = F_MRB,
+		[F_MIG] = F_MIB };
 	const struct insn_row *r = d->row;
 	unsigned size = r->attr & A_B ? 0 : (unsigned)__builtin_ctz(d->x.opsize);
 	insn_fn *f = NULL;
 
-	if (d->x.simple && (form == F_RMG || form == F_MRG || form == F_MIG))
-		f = r->family->fn[form - 1][size];
+	if (d->x.simple && (form == F_RMG || form == F_MRG || form == F_MIG)) {
+		if (d->i->index == R_ZERO)
+			f = r->family->fn[based[form]][size];
+		if (!f)
+			f = r->family->fn[plain[form]][size];
+	}
 	return f ? f : r->family->fn[form][size];
 }
 

@@ -11,11 +11,13 @@
 
 /* Forms of a family of handlers.  RR: rm = rm op reg.  RM: reg = reg op [m].
  * MR: [m] = [m] op reg.  RI, MI: with an immediate, or unary.  N: no ModRM.
- * A G form takes any address, the plain one ea_simple ones only.  _NF forms
+ * A G form takes any address, the plain one ea_simple ones only, a B form
+ * those without an index.  _NF forms
  * leave the flags alone, for where they are dead.  CHECK: a relative branch
  * that looks at its target each time. */
 enum form { F_N, F_RR, F_RM, F_RMG, F_MR, F_MRG, F_RI, F_MI, F_MIG,
-            F_RR_NF, F_RM_NF, F_RI_NF, F_CHECK, FORM_COUNT };
+            F_RR_NF, F_RM_NF, F_RI_NF, F_CHECK,
+            F_RMB, F_MRB, F_MIB, FORM_COUNT };
 /* Indexed by form and by log2 of the operand size.  A plain memory form that
  * is missing is replaced by its G form. */
 struct family { insn_fn *fn[FORM_COUNT][4]; };

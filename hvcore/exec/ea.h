@@ -1,9 +1,10 @@
 /* ea.h: addresses and operands of handlers.
  *
  * Handlers of memory forms come in two kinds.  The plain kind is for 64-bit
- * code without a segment base and with 64-bit addresses: ea_simple().  The
- * other kind (its name ends in g) is for everything else and goes through
- * ea_linear(), which knows address sizes, segment bases, limits and rights.
+ * code without a segment base and with 64-bit addresses: ea_simple(), or
+ * ea_base() where there is no index (_b in the name).  The other kind (its name
+ * ends in g) is for everything else and goes through ea_linear(), which knows
+ * address sizes, segment bases, limits and rights.
  */
 #ifndef NSTATE_HVCORE_EXEC_EA_H
 #define NSTATE_HVCORE_EXEC_EA_H
@@ -42,6 +43,12 @@ static inline uint64_t ea_simple(const struct vcpu *c, const struct insn *i)
 	       (uint64_t)(int64_t)i->disp;
 }
 
+/* The same for where there is no index. */
+static inline uint64_t ea_base(const struct vcpu *c, const struct insn *i)
+{
+	return c->r[i->base] + (uint64_t)(int64_t)i->disp;
+}
+
 /* Offset within the segment, cut to the address size. */
 uint64_t ea_offset(const struct vcpu *c, const struct insn *i);
 /* Linear address for an access of size bytes, after the segment's checks. */
@@ -72,16 +79,24 @@ uint64_t seg_linear(struct vcpu *c, const struct insn *i, unsigned seg,
 #else
 #define TAIL(f, c, i) return f(c, i)
 #endif
-#define LOAD_OR(slow, b, c, i, var)					\
-	const void *at_ = tlb_hit((c)->tlb->r, ea_simple(c, i), b / 8);	\
+#define TLB_ENTRY(set, lin) (&(set)[(lin) >> PAGE_BITS & (TLB_SETS - 1)])
+#define TLB_MATCH(t, lin, size) (((lin) & (~PAGE_MASK | ((size) - 1))) == (t)->tag)
+#define LOAD_FROM(slow, b, c, i, ea, var)				\
+	uint64_t lin_ = ea(c, i);					\
+	const struct tlbe *t_ = TLB_ENTRY((c)->tlb->r, lin_);		\
 	uint##b##_t var;						\
-	if (unlikely(!at_))						\
+	if (unlikely(!TLB_MATCH(t_, lin_, b / 8)))			\
 		TAIL(slow, c, i);					\
-	memcpy(&var, at_, b / 8)
-#define PLACE_OR(slow, b, c, i, ptr)					\
-	uint##b##_t *ptr = tlb_hit((c)->tlb->w, ea_simple(c, i), b / 8); \
-	if (unlikely(!ptr))						\
-		TAIL(slow, c, i)
+	memcpy(&var, (const void *)(uintptr_t)(lin_ + t_->addend), b / 8)
+#define PLACE_AT(slow, b, c, i, ea, ptr)				\
+	uint64_t lin_ = ea(c, i);					\
+	const struct tlbe *t_ = TLB_ENTRY((c)->tlb->w, lin_);		\
+	uint##b##_t *ptr;						\
+	if (unlikely(!TLB_MATCH(t_, lin_, b / 8)))			\
+		TAIL(slow, c, i);					\
+	ptr = (uint##b##_t *)(uintptr_t)(lin_ + t_->addend)
+#define LOAD_OR(slow, b, c, i, var) LOAD_FROM(slow, b, c, i, ea_simple, var)
+#define PLACE_OR(slow, b, c, i, ptr) PLACE_AT(slow, b, c, i, ea_simple, ptr)
 
 /* -- the stack ---------------------------------------------------------------- */
 uint64_t stack_read_slow(struct vcpu *c, const struct insn *i, uint64_t lin);

@@ -15,6 +15,12 @@ INSN(mov##b##_##form)							\
 	PLACE_OR(mov##b##_##form##g, b, c, i, p);			\
 	*p = (uint##b##_t)(value);					\
 	NEXT(c, i);							\
+}									\
+INSN(mov##b##_b##form)							\
+{									\
+	PLACE_AT(mov##b##_##form##g, b, c, i, ea_base, p);		\
+	*p = (uint##b##_t)(value);					\
+	NEXT(c, i);							\
 }
 #define MOV_LOAD(b)							\
 INSN(mov##b##_rmg)							\
@@ -25,6 +31,12 @@ INSN(mov##b##_rmg)							\
 INSN(mov##b##_rm)							\
 {									\
 	LOAD_OR(mov##b##_rmg, b, c, i, v);				\
+	WR##b(c, i->reg, v);						\
+	NEXT(c, i);							\
+}									\
+INSN(mov##b##_brm)							\
+{									\
+	LOAD_FROM(mov##b##_rmg, b, c, i, ea_base, v);			\
 	WR##b(c, i->reg, v);						\
 	NEXT(c, i);							\
 }
@@ -60,6 +72,8 @@ const struct family fam_mov = { .fn = {
 	[F_RM] = BY_WIDTH(mov, _rm), [F_RMG] = BY_WIDTH(mov, _rmg),
 	[F_MR] = BY_WIDTH(mov, _mr), [F_MRG] = BY_WIDTH(mov, _mrg),
 	[F_MI] = BY_WIDTH(mov, _mi), [F_MIG] = BY_WIDTH(mov, _mig),
+	[F_RMB] = BY_WIDTH(mov, _brm), [F_MRB] = BY_WIDTH(mov, _bmr),
+	[F_MIB] = BY_WIDTH(mov, _bmi),
 } };
 const struct family fam_moffs = { .fn = {
 	[F_RMG] = BY_WIDTH(moffs, _rm), [F_MRG] = BY_WIDTH(moffs, _mr),
