@@ -200,7 +200,7 @@ void vmx_idt_vectoring(struct vcpu *c); /* an exit during delivery of c->event *
 bool vmx_blocks_nmi(const struct vcpu *c);
 /* Non-root: does IRET end blocking by NMI (bit 3 of c->blocking, which stands
  * for virtual-NMI blocking under virtual NMIs)? (SDM 26.3) */
-bool vmx_iret_unblocks(const struct vcpu *c);
+bool vmx_iret_unblocks(struct vcpu *c);
 bool vmx_in_operation(const struct vcpu *c); /* after VMXON: INIT is blocked */
 uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc);   /* offset and scale */
 uint64_t vmx_apic_tpr(struct vcpu *c, bool write, uint64_t v); /* MOV CR8 */

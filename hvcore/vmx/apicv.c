@@ -218,7 +218,8 @@ bool vapic_write(struct vcpu *c, uint64_t offset, unsigned size, uint64_t v)
 {
 	if (!virtualized(c, offset, size, true))
 		access_exit(c, offset, true);
-	memcpy(c->vmx->ctl.vapic + offset, &v, size);
+	if (c->vmx->ctl.vapic) /* else no RAM: writes are lost */
+		memcpy(c->vmx->ctl.vapic + offset, &v, size);
 	apic_write_emulation(c, offset & 0xff0);
 	return true;
 }

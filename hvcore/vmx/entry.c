@@ -104,6 +104,10 @@ static const struct vmx_check *run_checks(struct vcpu *c, unsigned groups)
 	const struct vmx_check *bad;
 
 	fill_context(c, &x);
+	if (v->checked_lma != x.host_lma) {
+		v->checked_lma = x.host_lma;
+		v->dirty |= CHECK_HOST;
+	}
 	/* The TPR threshold is compared with the virtual TPR, in RAM. */
 	if (VGET(v, CPU_BASED_VM_EXEC_CONTROL) & PROC_TPR_SHADOW &&
 	    VGET(v, TPR_THRESHOLD))

@@ -75,7 +75,7 @@ static bool misconfigured(const struct vcpu *c, uint64_t e, unsigned level,
 			reserved |= (1ull << (PAGE_BITS + 9 * (level - 1))) -
 				0x1000;
 	} else {
-		reserved |= level > 3 ? 0xf8 : 0x78;
+		reserved |= 0xf8; /* bit 7 too: a page size that is not had */
 	}
 	return e & reserved;
 }
@@ -158,9 +158,7 @@ static uint64_t qualification(const struct vcpu *c, const struct ept_access *a,
 		q |= QUAL_LINEAR | (a->walk ? 0 : QUAL_FINAL);
 	if (a->access & ACC_SHSTK)
 		q |= 1ull << 13;
-	if (c->vmx->iret_unblocked_nmi)
-		q |= 1ull << 12;
-	return q | advanced(c, a);
+	return q | vmx_nmi_unblocked(c) | advanced(c, a);
 }
 
 /* 26.5.7: to the guest as #VE where all of its conditions hold. */
@@ -170,6 +168,7 @@ static void try_ve(struct vcpu *c, const struct ept_access *a, uint64_t qual,
 	struct vmx *v = c->vmx;
 	uint64_t area = VGET(v, VE_INFORMATION_ADDRESS);
 	bool suppressed = w->n && w->entry[w->n - 1] & EPT_SUPPRESS_VE;
+	uint16_t index = (uint16_t)VGET(v, EPTP_INDEX);
 
 	if (!(v->ctl.sec & SEC_VE) || suppressed || c->event.valid ||
 	    !(c->cr0 & CR0_PE) || phys_read32(c, area + 4))
@@ -179,6 +178,7 @@ static void try_ve(struct vcpu *c, const struct ept_access *a, uint64_t qual,
 	phys_write64(c, area + 8, qual);
 	phys_write64(c, area + 16, a->lin_valid ? a->lin : 0);
 	phys_write64(c, area + 24, a->gpa);
+	phys_write(c, area + 32, &index, sizeof index);
 	cpu_raise(c, EXC_VE);
 }
 
@@ -205,8 +205,7 @@ static void pml_check(struct vcpu *c, const struct ept_access *a, bool dirty)
 		return;
 	c->vm->stats.pml_fulls++;
 	record_addresses(c, a);
-	vmx_exit_memory(c, XR_PML_FULL,
-			c->vmx->iret_unblocked_nmi ? 1ull << 12 : 0);
+	vmx_exit_memory(c, XR_PML_FULL, vmx_nmi_unblocked(c));
 }
 
 static void pml_log(struct vcpu *c, uint64_t gpa)
@@ -269,21 +268,30 @@ static bool allowed(const struct vcpu *c, const struct ept_access *a,
 static bool spp_allows(struct vcpu *c, const struct ept_access *a,
 		       const struct ept_walk *w)
 {
-	uint64_t table, e;
+	uint64_t table, e, upper = EPT_RWX;
+
+	for (unsigned n = 0; n + 1 < w->n; n++)
+		upper &= w->entry[n];
+	const uint64_t reserved = ~((1ull << maxphyaddr(c)) - 1);
 
 	if (!(c->vmx->ctl.sec & SEC_SPP) || w->shift != PAGE_BITS ||
-	    !(w->entry[w->n - 1] & EPT_SPP) || !(a->access & ACC_WRITE))
+	    !(w->entry[w->n - 1] & EPT_SPP) || !(a->access & ACC_WRITE) ||
+	    a->walk || !(upper & EPT_W) || !(w->rights & EPT_R))
 		return false;
 	table = VGET(c->vmx, SPP_TABLE_POINTER) & EPT_ADDR;
 	for (unsigned level = 4; level; level--) {
 		unsigned shift = PAGE_BITS + 9 * (level - 1);
 		e = phys_read64(c, table + (a->gpa >> shift & 511) * 8);
+		if (level > 1 ? !(e & 1) || e & (reserved | 0xffe) :
+		    e & 0xaaaaaaaaaaaaaaaa) {
+			bool miss = level > 1 && !(e & 1);
+
+			record_addresses(c, a);
+			vmx_exit_memory(c, XR_SPP, (uint64_t)miss << 11 |
+					vmx_nmi_unblocked(c));
+		}
 		if (level == 1)
 			return e >> (2 * (a->gpa >> 7 & 31)) & 1;
-		if (!(e & 1) || e & ~(EPT_ADDR | 1)) {
-			record_addresses(c, a);
-			vmx_exit_memory(c, XR_SPP, (uint64_t)!(e & 1) << 11);
-		}
 		table = e & EPT_ADDR;
 	}
 	return false;
@@ -384,6 +392,8 @@ void ept_translate(struct vcpu *c, const struct ept_access *a,
 	out->rights = acc_rights(w.rights, fetch);
 	out->rights_ufetch = (k->sec & SEC_MBEC ? w.rights & EPT_XU :
 			      w.rights & EPT_X) ? ACC_FETCH : 0;
+	if (spp)
+		out->rights |= ACC_WRITE;
 	out->dirty = !k->ept_ad || w.entry[w.n - 1] & EPT_D;
 	out->page_shift = (uint8_t)w.shift;
 	out->special = spp || vmx_is_apic_access(c, out->hpa);

@@ -27,7 +27,7 @@ void vmx_hook_fault(struct vcpu *c, const struct fault *f)
 		return;
 	info = 0x80000000u | f->vector | (uint32_t)f->type << 8 |
 		(f->has_error ? 0x800u : 0) |
-		(v->iret_unblocked_nmi ? 0x1000u : 0);
+		vmx_nmi_unblocked(c);
 	if (f->vector == EXC_PF)
 		qual = f->cr2;
 	else if (f->vector == EXC_DB)

@@ -43,10 +43,10 @@ static void save_controlled(struct vcpu *c, uint8_t *page)
 		PUT(GUEST_IA32_PAT, c->msr.pat);
 	if (exit & EXIT_SAVE_EFER)
 		PUT(GUEST_IA32_EFER, c->efer);
-	if (v->ctl.entry & ENTRY_LOAD_BNDCFGS ||
-	    exit & EXIT_CLEAR_BNDCFGS)
+	/* Saved where the processor has the controls, on or off (28.3.1). */
+	if (vmx_cap(&v->caps, 0x484) >> 32 & ENTRY_LOAD_BNDCFGS)
 		PUT(GUEST_BNDCFGS, c->msr.bndcfgs);
-	if (v->ctl.entry & ENTRY_LOAD_CET) {
+	if (vmx_cap(&v->caps, 0x484) >> 32 & ENTRY_LOAD_CET) {
 		PUT(GUEST_S_CET, c->msr.s_cet);
 		PUT(GUEST_SSP, c->msr.ssp);
 		PUT(GUEST_INTR_SSP_TABLE, c->msr.ssp_tbl);
@@ -172,6 +172,9 @@ static void load_host(struct vcpu *c)
 {
 	struct vmx *v = c->vmx;
 
+	/* From IA-32e mode a 32-bit host is out of reach (28.5). */
+	if (c->efer & EFER_LMA && !(v->ctl.exit & EXIT_HOST64))
+		vmx_abort(c, 6);
 	c->cr0 = (VGET(v, HOST_CR0) & ~CR0_KEPT) | (c->cr0 & CR0_KEPT) | CR0_ET;
 	c->cr3 = VGET(v, HOST_CR3);
 	c->cr4 = VGET(v, HOST_CR4);
@@ -321,6 +324,7 @@ void vmx_entry_failed(struct vcpu *c, uint32_t reason, uint64_t qual)
 	VSET(v, VM_EXIT_REASON, reason | XR_FAILED_ENTRY);
 	VSET(v, EXIT_QUALIFICATION, qual);
 	c->vm->stats.entry_failures++;
+	v->host_nmi_blocked = c->blocking & BLOCK_NMI; /* nothing was loaded */
 	load_host(c);
 	load_exit_msrs(c);
 	run_vmexit(c, reason | XR_FAILED_ENTRY, qual);

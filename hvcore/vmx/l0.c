@@ -11,6 +11,7 @@
 
 static const struct l0_profile sdm = {
 	.name = "sdm", .ar_mask = 0xffffffff, .caps = "full",
+	.beyond_kvm = true,
 };
 
 const struct l0_profile *l0_default(void)
@@ -43,7 +44,8 @@ bool vmx_knows_field(const struct vcpu *c, int idx)
 {
 	const struct l0_profile *p = c->vm->l0;
 
-	return layout_has(p->fields ? p->fields : c->vmx->l, idx) &&
+	return layout_has(p->fields ? p->fields : p->beyond_kvm ? c->vmx->l :
+			  layout_union(), idx) &&
 	       (!p->by_capability || capable(c, idx));
 }
 

@@ -7,6 +7,8 @@
 
 #define HEADER 128u
 #define PAGE VMCS12_SIZE
+/* KVM's preemption timer counts every 32nd TSC tick, its deadline too. */
+#define KVM_PTIMER_SHIFT 5
 
 struct header {
 	uint16_t flags, format;
@@ -73,7 +75,14 @@ static enum nst_status enter_guest(struct vcpu *c, const struct header *h,
 	/* As KVM: segments come from the vmcs12, which tells more of unusable
 	 * ones than kvm_sregs can. */
 	vmx_load_segments(c);
+	c->dr6_pending = VGET(v, GUEST_PENDING_DBG_EXCEPTIONS);
 	vmx_start_guest(c, false);
+	/* The preemption timer had been started: it ends when it would have. */
+	if (v->ctl.pin & PIN_PTIMER &&
+	    h->vmx_flags & KVM_STATE_VMX_PREEMPTION_TIMER_DEADLINE) {
+		v->ptimer_due = h->deadline << KVM_PTIMER_SHIFT;
+		cpu_pend(c, PEND_PTIMER);
+	}
 	if (v->shadow_pa != VMX_NONE)
 		memcpy(v->shadow, blob + HEADER + PAGE, PAGE);
 	v->run_pending = h->flags & KVM_STATE_NESTED_RUN_PENDING;
@@ -107,8 +116,6 @@ enum nst_status vmx_set_nested(struct vcpu *c, const void *data, uint32_t size,
 	vmx_reset(c);
 	v->nested_size = size;
 	v->smm_flags = h.smm_flags;
-	v->header_flags = h.vmx_flags;
-	v->header_deadline = h.deadline;
 	memcpy(v->header_tail, h.tail, sizeof h.tail);
 	v->vmxon_pa = h.vmxon_pa;
 	if (h.vmxon_pa == VMX_NONE || h.vmcs12_pa == VMX_NONE)
@@ -132,9 +139,7 @@ uint32_t vmx_get_nested(struct vcpu *c, void *data, uint32_t room)
 	uint8_t *blob = data;
 	uint32_t need = HEADER;
 	struct header h = { .vmxon_pa = v->vmxon_pa, .vmcs12_pa = v->current,
-			    .smm_flags = v->smm_flags,
-			    .vmx_flags = v->header_flags,
-			    .deadline = v->header_deadline };
+			    .smm_flags = v->smm_flags };
 
 	if (v->vmxon_pa == VMX_NONE)
 		h.vmcs12_pa = VMX_NONE;
@@ -144,6 +149,10 @@ uint32_t vmx_get_nested(struct vcpu *c, void *data, uint32_t room)
 		h.flags |= KVM_STATE_NESTED_GUEST_MODE;
 		if (v->run_pending)
 			h.flags |= KVM_STATE_NESTED_RUN_PENDING;
+		if (v->ctl.pin & PIN_PTIMER) {
+			h.vmx_flags = KVM_STATE_VMX_PREEMPTION_TIMER_DEADLINE;
+			h.deadline = v->ptimer_due >> KVM_PTIMER_SHIFT;
+		}
 		if (v->mtf_pending)
 			h.flags |= KVM_STATE_NESTED_MTF_PENDING;
 		if (v->shadow_pa != VMX_NONE)

@@ -20,7 +20,7 @@ void op_vmfunc(struct vcpu *c, const struct insn *i)
 	if (!vmx_eptp_valid(c, eptp))
 		vmx_exit_insn(c, XR_VMFUNC, 0);
 	VSET(v, EPT_POINTER, eptp);
-	if (v->ctl.sec & SEC_VE && v->l->offset[VMCS_IDX_EPTP_INDEX])
+	if (v->ctl.sec & SEC_VE)
 		VSET(v, EPTP_INDEX, index);
 	v->ctl.eptp = eptp;
 	v->ctl.ept_ad = eptp >> 6 & 1;

@@ -12,7 +12,7 @@ void vmx_init_vcpu(struct vcpu *c)
 	if (!c->vmx)
 		return;
 	memset(c->vmx, 0, sizeof *c->vmx);
-	c->vmx->l = layout_union();
+	c->vmx->l = vmx_layout();
 	if (!c->vm->l0)
 		c->vm->l0 = l0_default();
 	vmx_reset(c);
@@ -33,7 +33,8 @@ void vmx_reset(struct vcpu *c)
 	v->vmxon_pa = v->current = v->shadow_pa = VMX_NONE;
 	v->dirty = CHECK_ALL;
 	v->run_pending = v->mtf_pending = v->mtf_armed = false;
-	v->host_nmi_blocked = v->iret_unblocked_nmi = false;
+	v->host_nmi_blocked = false;
+	v->iret_icount = VMX_NONE;
 	v->nested_size = 128;
 	memset(&v->ctl, 0, sizeof v->ctl);
 	v->ctl.apic_access = VMX_NONE;
@@ -114,11 +115,27 @@ bool vmx_blocks_nmi(const struct vcpu *c)
 
 /* SDM 26.3: IRET ends virtual-NMI blocking, or blocking by NMI where NMIs do
  * not exit. */
-bool vmx_iret_unblocks(const struct vcpu *c)
+bool vmx_iret_unblocks(struct vcpu *c)
 {
 	uint32_t pin = c->vmx->ctl.pin;
 
-	return !(pin & PIN_NMI) || pin & PIN_VNMI;
+	if (pin & PIN_NMI && !(pin & PIN_VNMI))
+		return false;
+	if (c->blocking & BLOCK_NMI) {
+		c->vmx->iret_icount = cpu_icount(c);
+		c->vmx->iret_rip = c->r[R_RIP] + (c->cur ? c->cur->off : 0);
+	}
+	return true;
+}
+
+/* Neither retired nor left behind: the IRET itself is what exits. */
+uint32_t vmx_nmi_unblocked(const struct vcpu *c)
+{
+	const struct vmx *v = c->vmx;
+	uint64_t rip = c->r[R_RIP] + (c->cur ? c->cur->off : 0);
+
+	return !c->event.valid && v->iret_icount == cpu_icount(c) &&
+	       v->iret_rip == rip ? 1u << 12 : 0;
 }
 
 bool vmx_in_operation(const struct vcpu *c)
@@ -142,6 +159,26 @@ uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc)
 		tsc = (uint64_t)((unsigned __int128)tsc * k->tsc_multiplier >>
 				 48);
 	return tsc + k->tsc_offset;
+}
+
+/* -- layout ------------------------------------------------------------------------- */
+enum { AT_EPTP_INDEX = 0xf00, AT_VE_AREA = 0xf08, AT_SPP_TABLE = 0xf10 };
+
+const struct layout *vmx_layout(void)
+{
+	static struct layout l;
+	static int made; /* 0 no, 1 yes: every thread would write the same */
+
+	if (!__atomic_load_n(&made, __ATOMIC_ACQUIRE)) {
+		struct layout all = *layout_union();
+
+		all.offset[VMCS_IDX_EPTP_INDEX] = AT_EPTP_INDEX;
+		all.offset[VMCS_IDX_VE_INFORMATION_ADDRESS] = AT_VE_AREA;
+		all.offset[VMCS_IDX_SPP_TABLE_POINTER] = AT_SPP_TABLE;
+		l = all;
+		__atomic_store_n(&made, 1, __ATOMIC_RELEASE);
+	}
+	return &l;
 }
 
 /* -- capabilities -------------------------------------------------------------------- */
@@ -168,6 +205,41 @@ uint64_t vmx_msr_read(struct vcpu *c, uint32_t index, bool *gp)
 	return vmx_cap(caps, index);
 }
 
+/* Controls that a processor has only with a CPUID feature: index of the MSR of
+ * allowed-1 settings, bits, and the feature. */
+static const struct {
+	uint16_t msr;
+	uint32_t bits, leaf;
+	uint8_t sub, reg, bit;
+} with_cpuid[] = {
+	{ 0x48b, SEC_RDRAND, 1, 0, 2, 30 },
+	{ 0x48b, SEC_RDSEED, 7, 0, 1, 18 },
+	{ 0x48b, SEC_INVPCID, 7, 0, 1, 10 },
+	{ 0x48b, SEC_ENCLS, 7, 0, 1, 2 },
+	{ 0x48b, SEC_USER_WAIT, 7, 0, 2, 5 },
+	{ 0x48b, SEC_XSAVES, 0xd, 1, 0, 3 },
+	{ 0x48f, EXIT_LOAD_CET, 7, 0, 2, 7 },
+	{ 0x490, ENTRY_LOAD_CET, 7, 0, 2, 7 },
+};
+
+static void offer_what_fits(struct vcpu *c, struct vmx_caps *caps)
+{
+	uint64_t *sec = &caps->msr[0x48b - VMX_CAPS_FIRST];
+
+	for (size_t n = 0; n < sizeof with_cpuid / sizeof *with_cpuid; n++)
+		if (!cpu_has(c, with_cpuid[n].leaf, with_cpuid[n].sub,
+			     with_cpuid[n].reg, with_cpuid[n].bit))
+			caps->msr[with_cpuid[n].msr - VMX_CAPS_FIRST] &=
+				~((uint64_t)with_cpuid[n].bits << 32);
+	if (!vmx_knows_field(c, VMCS_IDX_VE_INFORMATION_ADDRESS))
+		*sec &= ~((uint64_t)SEC_VE << 32);
+	if (!vmx_knows_field(c, VMCS_IDX_SPP_TABLE_POINTER))
+		*sec &= ~((uint64_t)SEC_SPP << 32);
+	/* They follow from the TRUE MSRs: vmx_caps_complete. */
+	caps->msr[0x483 - VMX_CAPS_FIRST] = 0;
+	caps->msr[0x484 - VMX_CAPS_FIRST] = 0;
+}
+
 /* The capabilities are the model's or the snapshot's MSRs; where it has none,
  * what its L0 offered.  0x489 follows from CPUID (A.8). */
 void vmx_model_changed(struct vcpu *c)
@@ -179,8 +251,10 @@ void vmx_model_changed(struct vcpu *c)
 	for (uint32_t n = 0; n < VMX_CAPS_COUNT; n++)
 		if (model_msr(c, VMX_CAPS_FIRST + n, &value))
 			caps->msr[n] = value;
-	if (!vmx_cap(caps, 0x480))
+	if (!vmx_cap(caps, 0x480)) {
 		vmx_caps_model(c->vm->l0->caps, caps);
+		offer_what_fits(c, caps);
+	}
 	caps->msr[0x489 - VMX_CAPS_FIRST] = ~cr4_reserved(c) & 0xffffffff;
 	vmx_caps_complete(caps);
 	c->vmx->dirty = CHECK_ALL;

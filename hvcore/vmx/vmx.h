@@ -157,17 +157,17 @@ struct vmx {
 	struct vmx_caps caps;
 	struct vmx_ctl ctl;
 	uint32_t dirty;           /* groups of checks to run again: CHECK_* */
-	uint64_t checked_key;     /* of the VMCS and capabilities last checked */
+	bool checked_lma;         /* IA32_EFER.LMA when the host was checked */
 	bool run_pending;         /* a VM entry is due as soon as the vCPU runs */
 	bool mtf_pending;         /* exit after one more instruction */
 	bool mtf_armed;
 	bool host_nmi_blocked;    /* blocking by NMI proper, while BLOCK_NMI
 	                           * stands for virtual-NMI blocking */
-	bool iret_unblocked_nmi;  /* the IRET at hand removed blocking by NMI */
+	/* The IRET that removed blocking by NMI last: its place in time and code.
+	 * An exit of that very instruction tells (SDM 28.2.3, bit 12). */
+	uint64_t iret_icount, iret_rip;
 	uint64_t ptimer_due;      /* TSC (unscaled) at which it expires */
 	uint16_t smm_flags;       /* kvm_nested_state's, carried */
-	uint32_t header_flags;    /* hdr.vmx.flags, carried */
-	uint64_t header_deadline;
 	uint8_t header_tail[88];  /* bytes 40..127, carried */
 	uint64_t ple_first, ple_last;
 	bool quiet;               /* hooks are silent: builtin.c replays */
@@ -195,6 +195,13 @@ struct vmx {
 
 /* -- vmx.c ------------------------------------------------------------------- */
 bool vmx_on(const struct vcpu *c);
+/* The layout of the cached VMCS: layout_union() and, in bytes that no kernel's
+ * vmcs12 reaches, the fields that KVM keeps from its L1 but the core can serve:
+ * EPTP index, #VE information area, SPP table.  Only an L0 profile with
+ * beyond_kvm shows them. */
+const struct layout *vmx_layout(void);
+/* Bit 12 of an exit's interruption information or qualification, or 0. */
+uint32_t vmx_nmi_unblocked(const struct vcpu *c);
 void vmx_write_back(struct vcpu *c);            /* page to RAM */
 void vmx_load_page(struct vcpu *c, uint64_t pa);/* RAM to page */
 uint64_t vmx_host_tsc(const struct vcpu *c);
