@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/dump/runs.h"
 #include "convert/readers.h"
 #include "convert/snapshot.h"
 #include "convert/source.h"
@@ -80,7 +81,8 @@ static enum nst_status take_segments(struct container *c, struct native *n,
 		end = p.p_paddr + p.p_memsz;
 		n->seg[n->nseg++] = (struct segment){ p.p_paddr, p.p_memsz,
 						      p.p_offset, p.p_filesz };
-		c->ram_bytes += p.p_memsz;
+		if (!container_add_ram(c, p.p_paddr, p.p_memsz))
+			return nst_fail(e, NST_SYSTEM, "out of memory");
 	}
 	c->has_ram = n->nseg > 0;
 	return NST_OK;
@@ -229,35 +231,25 @@ static enum nst_status open_native(struct container *c, struct nst_error *e)
 	return st;
 }
 
-static int walk(struct container *c, container_run_fn *fn, void *arg,
-		struct nst_error *e)
+static int walk_part(struct container *c, uint32_t part, uint32_t parts,
+		     container_run_fn *fn, void *arg, struct nst_error *e)
 {
-	struct native *n = c->priv;
+	const struct native *n = c->priv;
+	struct ram_runs runs = { calloc(n->nseg ? n->nseg : 1, sizeof *runs.v),
+				 n->nseg, n->nseg };
+	int rc;
 
-	(void)e;
-	for (uint32_t i = 0; i < n->nseg; i++) {
-		const struct segment *s = &n->seg[i];
-		uint64_t whole = s->filesz & ~0xfffull;
-		struct container_run run = { s->gpa, NULL, whole, s->offset };
-		int rc = 0;
-
-		run.data = source_at(c->src, s->offset, whole);
-		if (whole)
-			rc = fn(arg, &run);
-		/* A file that ends inside a page: the rest of it is zero. */
-		if (!rc && s->filesz > whole) {
-			uint8_t page[VMCS12_SIZE] = { 0 };
-			memcpy(page, source_at(c->src, s->offset + whole,
-					       s->filesz - whole),
-			       s->filesz - whole);
-			run = (struct container_run){ s->gpa + whole, page,
-						      sizeof page, ~0ull };
-			rc = fn(arg, &run);
-		}
-		if (rc)
-			return rc;
+	if (!runs.v) {
+		nst_fail(e, NST_SYSTEM, "out of memory");
+		return -1;
 	}
-	return 0;
+	for (uint32_t i = 0; i < n->nseg; i++)
+		runs.v[i] = (struct ram_run){ n->seg[i].gpa, n->seg[i].filesz,
+					      n->seg[i].memsz,
+					      n->seg[i].offset };
+	rc = runs_walk(&runs, c, part, parts, fn, arg);
+	free(runs.v);
+	return rc;
 }
 
 static enum nst_status load_ram(struct container *c, struct native *n,
@@ -327,5 +319,5 @@ static void close_native(struct container *c)
 
 const struct container_ops reader_snapshot = {
 	.kind = "native snapshot", .probe = probe, .open = open_native,
-	.walk = walk, .load = load, .close = close_native,
+	.walk_part = walk_part, .load = load, .close = close_native,
 };
