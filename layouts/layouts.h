@@ -48,20 +48,39 @@ static inline bool layout_has(const struct layout *l, int idx)
 	return l->offset[idx] != 0;
 }
 
+/* Copies of constant size: a copy of unknown size goes through memory, and the
+ * load of the whole word behind it stalls. */
 static inline uint64_t layout_get(const struct layout *l, const void *page,
 				  int idx)
 {
-	uint64_t v = 0;
-	memcpy(&v, (const uint8_t *)page + l->offset[idx],
-	       vmcs_bytes(vmcs_fields[idx].encoding));
-	return v;
+	const uint8_t *p = (const uint8_t *)page + l->offset[idx];
+	uint16_t half;
+	uint32_t word;
+	uint64_t both;
+
+	switch (vmcs_bytes(vmcs_fields[idx].encoding)) {
+	case 2:
+		memcpy(&half, p, 2);
+		return half;
+	case 4:
+		memcpy(&word, p, 4);
+		return word;
+	default:
+		memcpy(&both, p, 8);
+		return both;
+	}
 }
 
 static inline void layout_set(const struct layout *l, void *page, int idx,
 			      uint64_t value)
 {
-	memcpy((uint8_t *)page + l->offset[idx], &value,
-	       vmcs_bytes(vmcs_fields[idx].encoding));
+	uint8_t *p = (uint8_t *)page + l->offset[idx];
+
+	switch (vmcs_bytes(vmcs_fields[idx].encoding)) {
+	case 2: memcpy(p, &value, 2); break;
+	case 4: memcpy(p, &value, 4); break;
+	default: memcpy(p, &value, 8); break;
+	}
 }
 
 #pragma GCC visibility pop
