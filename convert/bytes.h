@@ -39,12 +39,13 @@ struct cursor {
 
 static inline const uint8_t *cur_take(struct cursor *c, uint64_t n)
 {
-	const uint8_t *p = c->p + c->at;
+	const uint8_t *p;
 
 	if (c->cut || c->at > c->end || c->end - c->at < n) {
 		c->cut = true;
 		return NULL;
 	}
+	p = c->p + c->at;
 	c->at += n;
 	return p;
 }

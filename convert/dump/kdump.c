@@ -157,13 +157,14 @@ static enum nst_status take_bitmap(struct kdump *k, uint32_t sub,
 static enum nst_status read_headers(struct container *c, struct kdump *k,
 				    struct nst_error *e)
 {
-	const uint8_t *h = source_at(k->src, 0, 2 * PAGE), *sub = h + PAGE, *n;
+	const uint8_t *h = source_at(k->src, 0, 2 * PAGE), *sub, *n;
 	uint32_t version, nsub, blocks;
 	uint64_t max_pfn, note, note_size;
 	enum nst_status st;
 
 	if (!h)
 		return cut(e, "the header");
+	sub = h + PAGE;
 	if (memcmp(h, "KDUMP   ", 8) && memcmp(h, "DISKDUMP", 8))
 		return nst_fail(e, NST_BAD_INPUT, "kdump: no header in the "
 				"flattened file");
@@ -229,7 +230,9 @@ static enum nst_status open_kdump(struct container *c, struct nst_error *e)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	c->priv = k;
 	k->src = c->src;
-	if (!memcmp(source_at(c->src, 0, 12), "makedumpfile", 12))
+	if (source_size(c->src) < 16)
+		st = cut(e, "the header");
+	else if (!memcmp(source_at(c->src, 0, 12), "makedumpfile", 12))
 		st = open_flat(c, k, e);
 	if (!st && lzo_init() != LZO_E_OK)
 		st = nst_fail(e, NST_SYSTEM, "liblzo2 does not work here");
