@@ -3,10 +3,16 @@
 #include "hvcore/exec/dispatch.h"
 #include "hvcore/exec/families.h"
 
+/* i is of a SLOW row. */
+static slow_fn *slow_of(const struct insn *i)
+{
+	return insn_rows[i->op & OP_ROW].slow;
+}
+
 insn_result exec_slow(struct vcpu *c, const struct insn *i)
 {
 	c->cur = i;
-	insn_row(i)->slow(c, i);
+	slow_of(i)(c, i);
 	NEXT(c, i);
 }
 
@@ -14,7 +20,7 @@ insn_result exec_slow(struct vcpu *c, const struct insn *i)
 insn_result exec_slow_ends(struct vcpu *c, const struct insn *i)
 {
 	c->cur = i;
-	insn_row(i)->slow(c, i);
+	slow_of(i)(c, i);
 	if (c->cur)
 		cpu_sync(c, true);
 	LEAVE(c);

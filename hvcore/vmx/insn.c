@@ -1,5 +1,6 @@
 /* insn.c: VMXON to VMPTRST, VMLAUNCH, VMRESUME, VMCALL, INVEPT, INVVPID: the
  * checks of each in the order of its pseudocode (SDM volume 3, chapter 31). */
+#include "hvcore/exec/flags.h"
 #include "hvcore/vmx/vmx.h"
 
 enum { /* VM-instruction errors (SDM 31.4) */
@@ -12,7 +13,7 @@ enum { /* VM-instruction errors (SDM 31.4) */
 /* -- outcomes ----------------------------------------------------------------------- */
 static void set_flags(struct vcpu *c, uint64_t set)
 {
-	cpu_set_rflags(c, (cpu_rflags(c) & ~(uint64_t)FLAGS_ARITH) | set);
+	cc_set_flags(c, (uint32_t)set);
 }
 
 void vmx_succeed(struct vcpu *c)
