@@ -459,6 +459,9 @@ static void finish(struct vcpu *c, struct block *b, bool ends)
 		}
 		make_exits(bc, b, last);
 		last->ptr = b->exits;
+		/* Only where the branch has ways: a fused one looks at none. */
+		if (!(b->mode & MODE_STEP))
+			fuse_last(b);
 	} else if (!ends) {
 		make_exits(bc, b, end);
 		end->ptr = b->exits;
@@ -515,10 +518,8 @@ static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
 	ends = decode_block(c, b, &s, mode);
 	if ((phys & PAGE_MASK) + b->bytes > 0x1000)
 		b->phys2 = s.phys2 & ~PAGE_MASK;
-	if (!(mode & MODE_STEP)) {
+	if (!(mode & MODE_STEP))
 		drop_dead_flags(b);
-		fuse_last(b);
-	}
 	finish(c, b, ends);
 	slot = hash_slot(bc, phys, mode);
 	b->hash_next = *slot;
