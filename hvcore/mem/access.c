@@ -266,15 +266,48 @@ static void check_canonical(struct vcpu *c, const struct insn *i, uint64_t lin,
 		insn_address_fault(c, i);
 }
 
+/* Loads of constant size: assembled byte by byte in memory, the value would
+ * stall its reload. */
+static uint64_t load_sized(const uint8_t *p, unsigned size)
+{
+	uint16_t half;
+	uint32_t word;
+	uint64_t both;
+
+	switch (size) {
+	case 1:
+		return *p;
+	case 2:
+		memcpy(&half, p, 2);
+		return half;
+	case 4:
+		memcpy(&word, p, 4);
+		return word;
+	default:
+		memcpy(&both, p, 8);
+		return both;
+	}
+}
+
 uint64_t mem_read_slow(struct vcpu *c, const struct insn *i, uint64_t lin,
 		       unsigned size)
 {
 	uint64_t v = 0;
+	struct target t;
 
 	c->cur = i;
 	check_canonical(c, i, lin, size);
 	check_alignment(c, lin, size);
-	read_all(c, lin, &v, size, tlb_class_of(c));
+	if (unlikely(piece(lin, size) < size)) {
+		read_all(c, lin, &v, size, tlb_class_of(c));
+		return v;
+	}
+	lin = wrap(c, lin);
+	check_bps(c, lin, size, false);
+	resolve(c, lin, ACC_READ, tlb_class_of(c), &t);
+	if (likely(t.host))
+		return load_sized(t.host, size);
+	target_read(c, &t, &v, size);
 	return v;
 }
 
