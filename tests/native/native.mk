@@ -20,3 +20,16 @@ $(BUILD)/native: $(NATIVE_SRC) tests/native/native.h $(BUILD)/libhvcore.a \
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(NATIVE_SRC) $(BUILD)/libhvcore.a \
 		$(BUILD)/libnstate.a $(PKGLIBS) $(LDFLAGS)
+
+# Dispatch has to be a jump: a compiler that makes a call of it would have the
+# stack grow with every instruction.  (slow.c and run.c call by pointer.)
+DISPATCH_O := $(filter-out %/slow.o %/run.o %/io.o,\
+	$(filter $(BUILD)/obj/hvcore/exec/%.o,$(HVCORE_O)))
+ifeq ($(SANITIZE)$(FUZZ),)
+CHECKS += check-dispatch
+endif
+.PHONY: check-dispatch
+check-dispatch: $(DISPATCH_O)
+	@for o in $(DISPATCH_O); do \
+		objdump -d $$o | grep -E 'call +\*' | sed "s|^|$$o: |"; \
+	done | { ! grep .; } && echo "every dispatch is a jump"
