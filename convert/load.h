@@ -29,6 +29,7 @@ struct load_options {
 	unsigned nram;
 	/* Files with a raw struct kvm_regs and kvm_sregs of vCPU 0, or NULL. */
 	const char *regs, *sregs;
+	bool for_check;              /* RAM and registers may be missing */
 };
 
 /* Registers that the container lacks, from the vmcs12's guest state where L2 is

@@ -26,6 +26,13 @@ void vmx_caps_complete(struct vmx_caps *caps);
 void vmx_caps_allowed(const struct vmx_caps *caps, int control,
 		      uint32_t *must, uint32_t *may);
 
+struct vcpu;
+struct vmx_check_ctx;
+/* Everything but the page from a core vCPU: its CPU model, its VM's RAM. */
+void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
+		      struct vmx_check_ctx *out);
+bool hv_cpu_has_vmx(const struct vcpu *c);
+
 /* A named model ("full", "kvm-6.1"): caps.def.  False: none of that name. */
 bool vmx_caps_model(const char *name, struct vmx_caps *out);
 

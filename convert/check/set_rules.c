@@ -235,7 +235,6 @@ const struct set_rule *set_rules_first_broken(const struct set_context *x,
 bool set_remark(const struct set_context *x, unsigned n, char *text,
 		unsigned len)
 {
-	bool guest = flags(x) & KVM_STATE_NESTED_GUEST_MODE;
 	struct { bool holds; const char *text; } remarks[] = {
 		{ x->in_smm && smm(x) & KVM_STATE_NESTED_SMM_VMXON &&
 		  said(x) < least_with_vmcs12(x),
@@ -246,12 +245,6 @@ bool set_remark(const struct set_context *x, unsigned n, char *text,
 		{ get(x, 28, 4) & 1 && x->kernel >= K(5, 8),
 		  "the preemption timer's deadline counts in the source host's "
 		  "TSC and means nothing on another host" },
-		{ guest && x->kernel >= K(5, 4),
-		  "a failing VM entry makes the ioctl return a positive number: "
-		  "a caller that tests for < 0 misses it" },
-		{ guest && x->kernel >= K(5, 3) && x->kernel < K(5, 12),
-		  "fields that are rarely read (selectors, limits, bases) may be "
-		  "stale in a state saved by 5.3 to 5.9 while L1 ran" },
 		{ x->size > said(x) && said(x) == HEADER + VMCS12_SIZE &&
 		  get(x, HEADER + VMCS12_SIZE, 4) != 0,
 		  "a shadow vmcs12 stands beyond the size that the header gives; "

@@ -78,12 +78,13 @@ static uint64_t efer_reserved(const struct vcpu *c)
 	return ~known;
 }
 
-static void fill_context(struct vcpu *c, struct vmx_check_ctx *x)
+void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
+		      struct vmx_check_ctx *x)
 {
 	struct vmx *v = c->vmx;
 
 	*x = (struct vmx_check_ctx){
-		.l = v->l, .page = v->page, .caps = &v->caps,
+		.l = v->l, .page = page, .caps = &v->caps,
 		.maxphyaddr = maxphyaddr(c),
 		.long_mode = cpu_has(c, 0x80000001, 0, 3, 29),
 		.linear_bits = cpu_has(c, 7, 0, 2, 16) ? 57 : 48,
@@ -91,7 +92,7 @@ static void fill_context(struct vcpu *c, struct vmx_check_ctx *x)
 		.efer_reserved = efer_reserved(c),
 		.host_lma = c->efer & EFER_LMA,
 		.has_rtm = cpu_has(c, 7, 0, 1, 11),
-		.read = read_ram, .arg = c, .current = v->current,
+		.read = read_ram, .arg = c, .current = vmcs_pa,
 	};
 }
 
@@ -103,7 +104,7 @@ static const struct vmx_check *run_checks(struct vcpu *c, unsigned groups)
 	struct vmx_check_ctx x;
 	const struct vmx_check *bad;
 
-	fill_context(c, &x);
+	hv_check_context(c, v->page, v->current, &x);
 	if (v->checked_lma != x.host_lma) {
 		v->checked_lma = x.host_lma;
 		v->dirty |= CHECK_HOST;
@@ -227,4 +228,9 @@ void vmx_enter(struct vcpu *c, bool first)
 	run_vmentry(c);
 	vmx_inject(c);
 	cpu_resume(c);
+}
+
+bool hv_cpu_has_vmx(const struct vcpu *c)
+{
+	return cpu_has(c, 1, 0, 2, 5);
 }
