@@ -124,10 +124,13 @@ static void report_page(const struct plan *p, const struct plan_page *pp,
 		out_u64(out, "kept", NULL, r->kept);
 		out_u64(out, "dropped", NULL, r->dropped);
 		out_u64(out, "padding", NULL, r->padding);
+		out_u64(out, "padding_lost", NULL, r->padding_lost);
 		out_text(out, "%u moved, %u kept", r->moved, r->kept);
 		if (r->padding)
 			out_text(out, ", %u bytes outside fields carried",
 				 r->padding - r->padding_lost);
+		if (r->padding_lost)
+			out_text(out, ", %u lost", r->padding_lost);
 		out_text(out, "\n");
 	}
 	out_list(out, "dropped_fields");

@@ -97,6 +97,36 @@ bool plan_judge(const struct scan *s, struct identify_result *r,
 	return true;
 }
 
+const struct vmcs12_page *plan_unfit(const struct scan *s, bool only_current)
+{
+	const struct plan_options o = { .only_current = only_current };
+
+	/* An empty page fits every layout, so that NONE means: holds values. */
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->page[i].verdict == IDENTIFY_NONE &&
+		    s->page[i].kind != VMCS12_EMPTY &&
+		    !left_alone(&s->page[i], &o))
+			return &s->page[i];
+	return NULL;
+}
+
+/* No page had a vote.  That is fine where there is nothing to move, but a page
+ * full of values must not be passed on as if it had been converted. */
+static enum nst_status undecided(const struct scan *s, bool only_current,
+				 struct nst_error *e)
+{
+	const struct vmcs12_page *p = plan_unfit(s, only_current);
+
+	if (!p)
+		return NST_OK;
+	if (p->gpa == ~0ull)
+		return nst_fail(e, NST_BAD_INPUT, "the vmcs12 fits no layout "
+				"that is known; name it with --from");
+	return nst_fail(e, NST_BAD_INPUT, "the %s at 0x%llx fits no layout that "
+			"is known; name it with --from",
+			vmcs12_kind_name(p->kind), (unsigned long long)p->gpa);
+}
+
 /* The layout that all pages together are certain of. */
 static enum nst_status decide_source(const struct scan *s,
 				     const struct plan_options *o,
@@ -120,7 +150,7 @@ static enum nst_status decide_source(const struct scan *s,
 		return doubt(out->evidence, e);
 	if (votes)
 		out->from = out->evidence->layout;
-	return NST_OK;
+	return out->from ? NST_OK : undecided(s, o->only_current, e);
 }
 
 static const struct layout *decide_target(const struct plan *out,
@@ -186,7 +216,7 @@ static enum nst_status remap_all(const struct scan *s,
 enum nst_status plan_make(const struct scan *s, const struct plan_options *o,
 			  struct plan *out, struct nst_error *e)
 {
-	struct nst_error own;
+	struct nst_error own = { 0 };
 	enum nst_status st;
 
 	e = e ? e : &own;

@@ -42,6 +42,10 @@ enum nst_status plan_make(const struct scan *s, const struct plan_options *o,
 			  struct plan *out, struct nst_error *e);
 void plan_free(struct plan *p);
 
+/* The first page with values in it that fits no layout that is known, of those
+ * that a conversion would remap; or NULL. */
+const struct vmcs12_page *plan_unfit(const struct scan *s, bool only_current);
+
 /* The judgement of all pages together.  votes: how many had a say; conflict:
  * some contradict each other.  False: out of memory. */
 bool plan_judge(const struct scan *s, struct identify_result *r,

@@ -1,10 +1,10 @@
 # Static checks: file sizes, words that mark unfinished work, cppcheck, and that
 # man pages are clean.  clang-tidy runs with LINT_TIDY=1 (slow).
-.PHONY: lint lint-size lint-words lint-cppcheck lint-man lint-tidy
+.PHONY: lint lint-size lint-space lint-words lint-cppcheck lint-man lint-tidy
 LINT_SRC := $(sort $(wildcard layouts/*.[ch] layouts/*/*.[ch] convert/*.[ch] \
 	convert/*/*.[ch] hvcore/*.[ch] hvcore/*/*.[ch] cli/*.[ch] cli/*/*.[ch]))
 
-lint: lint-size lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
+lint: lint-size lint-space lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
 	@echo "lint: clean"
 
 # A file over 800 lines is two files.
@@ -12,6 +12,9 @@ lint-size:
 	@long=$$(wc -l $(LINT_SRC) | awk '$$1 > 800 && $$2 != "total" \
 		{print $$2 ": " $$1 " lines"}'); \
 	[ -z "$$long" ] || { echo "$$long"; false; }
+
+lint-space:
+	@! grep -nE '[[:space:]]+$$' $(LINT_SRC)
 
 lint-words:
 	@! grep -nE '\b(TODO|FIXME|XXX)\b'  $(LINT_SRC)

@@ -79,8 +79,9 @@ static void print_layout(const struct inspect_options *o,
 		out_str(out, "name", "layout", "%s (as told)", o->from->id);
 	} else if (!r->count || r->verdict == IDENTIFY_NONE || r->empty) {
 		out_str(out, "name", NULL, "%s", "");
-		out_text(out, "  %-22s %s\n", "layout", r->empty || !r->count ?
-			 "any: nothing is set" :
+		out_text(out, "  %-22s %s\n", "layout",
+			 !plan_unfit(&in->scan, false) &&
+			 (r->empty || !r->count) ? "any: nothing is set" :
 			 "none that is known fits; shown as the newest");
 	} else {
 		identify_group_name(r, r->candidate[0].group, names,
