@@ -6,21 +6,30 @@
 
 #include "layouts/layout_file.h"
 
-/* Lives as long as the program, like the built-in ones. */
+/* Layouts from files live as long as the program, like the built-in ones. */
+struct loaded {
+	struct layout l;
+	struct loaded *next;
+};
+static struct loaded *loaded;
+
 static enum nst_status from_file(const char *path, const struct layout **out,
 				 struct nst_error *e)
 {
-	struct layout *l = malloc(sizeof *l);
+	struct loaded *new = malloc(sizeof *new);
 	enum nst_status st;
 
-	if (!l)
+	if (!new)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
-	st = layout_parse_file(path, l, e);
-	if (st)
-		free(l);
-	else
-		*out = l;
-	return st;
+	st = layout_parse_file(path, &new->l, e);
+	if (st) {
+		free(new);
+		return st;
+	}
+	new->next = loaded;
+	loaded = new;
+	*out = &new->l;
+	return NST_OK;
 }
 
 enum nst_status layout_arg(const char *text, const struct layout **out,

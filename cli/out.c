@@ -103,10 +103,13 @@ void out_str(struct out *o, const char *name, const char *label,
 	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
 	if (o->json) {
+		json_t *v;
+
+		if (!name && !json_is_array(o->stack[o->top]))
+			return; /* for people only */
 		/* What came from a file may not be UTF-8. */
-		json_t *v = json_string(text);
-		if (name || json_is_array(o->stack[o->top]))
-			put(o, name, v ? v : json_string("(not text)"));
+		v = json_string(text);
+		put(o, name, v ? v : json_string("(not text)"));
 	} else if (label) {
 		line(o, label, text);
 	}

@@ -4,15 +4,16 @@
 
 #include "tests/unit/container_gen.h"
 
-static void save(const char *dir, const char *name, const struct gen *g)
+static void save(const char *dir, const char *name, struct gen g)
 {
 	char path[4096];
 	FILE *f;
 
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	f = fopen(path, "wb");
-	if (!f || fwrite(g->p, 1, g->n, f) != g->n || fclose(f))
+	if (!f || fwrite(g.p, 1, g.n, f) != g.n || fclose(f))
 		exit(4);
+	free(g.p);
 }
 
 static struct gen crosvm(const uint8_t *page)
@@ -51,28 +52,22 @@ int main(int argc, char **argv)
 	FILE *f = fopen("tests/fixtures/pages/kvm-4.17-in-l2.bin", "rb");
 	struct gen_stream o = { .vmcs12 = page, .json = true };
 	struct gen_stream old = { .vmcs12 = page, .old_machine = true };
-	struct gen s, k, g;
+	struct gen s, k, g = { 0 };
 
 	if (argc != 2 || !f || fread(page, 1, 4096, f) != 4096)
 		return 2;
 	s = gen_stream(&o);
-	save(argv[1], "stream", &s);
-	g = gen_libvirt(&s);
-	save(argv[1], "libvirt", &g);
-	g = gen_qcow2(&s);
-	save(argv[1], "qcow2", &g);
-	s = gen_stream(&old);
-	save(argv[1], "old-stream", &s);
+	save(argv[1], "libvirt", gen_libvirt(&s));
+	save(argv[1], "qcow2", gen_qcow2(&s));
+	save(argv[1], "stream", s);
+	save(argv[1], "old-stream", gen_stream(&old));
 	k = gen_kdump(page);
-	save(argv[1], "kdump", &k);
-	g = gen_flat(&k);
-	save(argv[1], "kdump-flat", &g);
-	g = crosvm(page);
-	save(argv[1], "crosvm", &g);
-	g = elf(page);
-	save(argv[1], "elf", &g);
-	g = (struct gen){ 0 };
+	save(argv[1], "kdump-flat", gen_flat(&k));
+	save(argv[1], "kdump", k);
+	save(argv[1], "crosvm", crosvm(page));
+	save(argv[1], "elf", elf(page));
 	g_put(&g, page, 4096);
-	save(argv[1], "page", &g);
+	save(argv[1], "page", g);
+	fclose(f);
 	return 0;
 }
