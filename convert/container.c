@@ -65,7 +65,7 @@ enum nst_status container_open(const char *path,
 	struct container *c = calloc(1, sizeof *c);
 	enum nst_status st;
 
-	struct nst_error unwanted;
+	struct nst_error unwanted = { 0 };
 
 	e = e ? e : &unwanted;
 	*out = NULL;
@@ -192,7 +192,7 @@ bool container_walks_parts(const struct container *c)
 int container_walk_part(struct container *c, uint32_t part, uint32_t parts,
 			container_run_fn *fn, void *arg, struct nst_error *e)
 {
-	struct nst_error unwanted;
+	struct nst_error unwanted = { 0 };
 
 	e = e ? e : &unwanted;
 	if (c->ops->walk_part)
@@ -403,7 +403,7 @@ enum nst_status container_load(struct container *c, struct snapshot **out,
 			       struct nst_error *e)
 {
 	struct snapshot *s;
-	struct nst_error own;
+	struct nst_error own = { 0 };
 	enum nst_status st = NST_OK;
 
 	e = e ? e : &own;
