@@ -1,0 +1,8 @@
+# The README followed in a clean Debian root.
+FRESH_ROOT ?= $(abspath $(BUILD))/fresh-root
+HELP += 'make check-fresh        README.md word by word in a clean Debian 12 (root)'
+
+.PHONY: check-fresh
+check-fresh:
+	@mkdir -p $(dir $(FRESH_ROOT))
+	@tests/fresh/check $(FRESH_ROOT)
