@@ -11,7 +11,8 @@
 #include "convert/snapshot.h"
 
 enum { OPT_UNTIL = 256, OPT_MAX_INSNS, OPT_MAX_EXITS, OPT_EXPECT, OPT_STRICT,
-       OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_HASH, OPT_CHECK_HASHES,
+       OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_JSON, OPT_DEVICES,
+       OPT_HASH, OPT_CHECK_HASHES,
        OPT_TRACE, OPT_L1, OPT_EPT, OPT_CPU, OPT_L0, OPT_ENGINE, OPT_FROM,
        OPT_RAM, OPT_GDB, OPT_REGS, OPT_SREGS };
 
@@ -31,7 +32,8 @@ static const struct argp_option options[] = {
 	  "these pages out (repeatable)", 1 },
 	{ "report", OPT_REPORT, NULL, 0, "Print what happened, at the end", 2 },
 	{ "trace", OPT_TRACE, "WHAT,...", 0, "Print as it happens: exits (and "
-	  "entries), pml, insns", 2 },
+	  "entries), events, io, pml, insns", 2 },
+	{ "json", OPT_JSON, NULL, 0, "Report and traces as JSON", 2 },
 	{ "pml-log", OPT_PML_LOG, "FILE", 0, "Write the L2-physical addresses that "
 	  "went to the page-modification log", 2 },
 	{ "gdb", OPT_GDB, "ADDRESS", 0, "Serve gdb at [HOST]:PORT or a socket's "
@@ -54,6 +56,8 @@ static const struct argp_option options[] = {
 	  "L1-physical; L1's EPT tables are not used", 3 },
 	{ "engine", OPT_ENGINE, "core|kvm|auto", 0, "What runs it: the embedded "
 	  "core (default) or real KVM", 3 },
+	{ "devices", OPT_DEVICES, "ignore", 0, "A device of the VM that the core "
+	  "has not reads all ones, instead of stopping the run", 3 },
 	{ "quiet", 'q', NULL, 0, "No warnings", 4 },
 	{ 0 },
 };
@@ -77,23 +81,6 @@ static bool parse_range(const char *arg, struct gpa_range *r)
 	if (*end == '-')
 		r->last = strtoull(end + 1, &end, 0);
 	return !*end && r->last >= r->first;
-}
-
-static bool parse_trace(const char *arg, struct session *s)
-{
-	char *copy = strdupa(arg), *save, *w;
-
-	for (w = strtok_r(copy, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
-		if (!strcmp(w, "exits"))
-			s->trace_exits = true;
-		else if (!strcmp(w, "pml"))
-			s->trace_pml = true;
-		else if (!strcmp(w, "insns"))
-			s->trace_insns = true;
-		else
-			return false;
-	}
-	return true;
 }
 
 static bool parse_ram(char *arg, struct session *s)
@@ -140,8 +127,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s: not GPA[-GPA]", arg);
 		return 0;
 	case OPT_TRACE:
-		if (!parse_trace(arg, s))
-			argp_error(state, "%s: not of exits, pml, insns", arg);
+		if (!trace_parse(&s->trace, arg))
+			argp_error(state, "%s: not of exits, events, io, pml, "
+				   "insns", arg);
 		return 0;
 	case OPT_RAM:
 		if (!parse_ram(arg, s))
@@ -158,6 +146,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s: not identity", arg);
 		s->engine.ept_identity = true;
 		return 0;
+	case OPT_DEVICES:
+		if (strcmp(arg, "ignore"))
+			argp_error(state, "%s: not ignore", arg);
+		s->engine.ignore_devices = true;
+		return 0;
+	case OPT_JSON: s->json = s->trace.json = true; return 0;
 	case OPT_PML_LOG: s->pml_log = arg; return 0;
 	case OPT_REGS: s->load.regs = arg; return 0;
 	case OPT_SREGS: s->load.sregs = arg; return 0;
@@ -197,6 +191,7 @@ static const struct argp argp = {
 
 struct expectation {
 	const struct session *s;
+	struct out *o;
 	unsigned shown, counted;
 };
 
@@ -219,21 +214,30 @@ static void show_difference(void *arg, const char *where, const char *left,
 
 	if (is_ignored(x->s, where))
 		return;
-	if (x->counted++ < 100)
-		printf("%s: %s, expected %s\n", where, left, right);
+	if (x->counted++ >= 100)
+		return;
+	out_begin(x->o, NULL);
+	out_str(x->o, "where", NULL, "%s", where);
+	out_str(x->o, "value", NULL, "%s", left);
+	out_str(x->o, "expected", NULL, "%s", right);
+	out_end(x->o);
+	out_text(x->o, "%s: %s, expected %s\n", where, left, right);
 }
 
-static int compare_expected(struct session *s)
+static int compare_expected(struct session *s, struct out *o)
 {
-	struct expectation x = { .s = s };
+	struct expectation x = { .s = s, .o = o };
 	struct loaded want;
 	struct nst_error e;
 
 	if (load_converted(s->expect, &(struct load_options){ .from =
 			   s->load.from }, &want, &e))
 		return cli_fail(s->expect, &e);
+	out_list(o, "differences");
 	snapshot_compare(s->snapshot, want.snapshot, s->layout, s->strict,
 			 show_difference, &x);
+	out_list_end(o);
+	out_u64(o, "different", NULL, x.counted);
 	snapshot_free(want.snapshot);
 	if (!x.counted) {
 		fprintf(stderr, "nstate: equal to %s\n", s->expect);
@@ -265,26 +269,57 @@ static const struct engine_ops *pick_engine(const char *name,
 	return &engine_kvm;
 }
 
-/* Runs, then does what was asked for with the result. */
+/* What was asked for after the run; status: the run's. */
+static int finish(struct session *s, int status, struct out *o)
+{
+	struct nst_error e;
+
+	if (s->report || s->json)
+		session_report(s, o);
+	if (s->ops->save(s->g, s->snapshot, &e))
+		return cli_fail(s->file, &e);
+	if (s->out && snapshot_write(s->snapshot, s->out, s->force, &e))
+		return cli_fail(s->out, &e);
+	if (s->expect && !status)
+		status = compare_expected(s, o);
+	return status;
+}
+
 static int run(struct session *s)
 {
 	struct nst_error e;
-	enum nst_status st = session_run(s, &e), after;
-	int status = st ? cli_fail(s->file, &e) : NST_OK;
+	enum nst_status st = session_run(s, &e);
+	struct out *o = out_open(s->json, stdout);
+	int status = finish(s, st ? cli_fail(s->file, &e) : NST_OK, o);
 
-	if (s->report)
-		session_report(s, stdout);
-	after = s->ops->save(s->g, s->snapshot, &e);
-	if (after)
-		return cli_fail(s->file, &e);
-	if (s->out) {
-		after = snapshot_write(s->snapshot, s->out, s->force, &e);
-		if (after)
-			return cli_fail(s->out, &e);
+	if (!out_close(o) && !status) {
+		nst_fail(&e, NST_SYSTEM, "cannot write: %m");
+		status = cli_fail(NULL, &e);
 	}
-	if (s->expect && !status)
-		status = compare_expected(s);
 	return status;
+}
+
+/* What the machine will not have that the VM had. */
+static void warn_devices(const struct session *s)
+{
+	char names[1024] = "";
+	const struct snapshot *sn = s->snapshot;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < sn->nregions && n < sizeof names; i++) {
+		const char *name = sn->region[i].device;
+		uint32_t k = 0;
+
+		while (k < i && strcmp(sn->region[k].device, name))
+			k++;
+		if (k == i)
+			n += (size_t)snprintf(names + n, sizeof names - n, "%s%s",
+					      n ? ", " : "", name);
+	}
+	if (n)
+		cli_warn(s->file, "devices that the core has not: %s; %s", names,
+			 s->engine.ignore_devices ? "they read all ones" :
+			 "an access to one stops the run");
 }
 
 int cmd_resume(int argc, char **argv)
@@ -305,6 +340,8 @@ int cmd_resume(int argc, char **argv)
 		cli_warn(s.file, "%s", in.note);
 	s.snapshot = in.snapshot;
 	s.layout = in.layout;
+	if (s.ops == &engine_core)
+		warn_devices(&s);
 	session_hooks(&s);
 	if (s.ops->create(&s.g, s.snapshot, &s.engine, &e)) {
 		snapshot_free(s.snapshot);

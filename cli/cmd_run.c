@@ -1,7 +1,7 @@
 /* cmd_run.c: `nstate run`: boots a kernel image in the core.
  *
  * Owns options, the console and the exit status; loading is load*.c's, the
- * traces are run_trace.c's.
+ * traces are trace.c's.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ struct run {
 	uint64_t ram, max_insns;
 	unsigned smp;
 	bool stats, input_open;
-	struct run_trace trace;
+	struct trace trace;
 	FILE *console;
 	struct guest_ram memory;
 	struct vm *vm;
@@ -55,7 +55,7 @@ static const struct argp_option options[] = {
 	  "`help' lists them", 0 },
 	{ "max-insns", OPT_MAX_INSNS, "N", 0, "Stop after N instructions", 0 },
 	{ "trace", OPT_TRACE, "WHAT", 0,
-	  "Trace to standard error: exec, int, io, exit (comma-separated)", 0 },
+	  "Trace to standard error: insns, events, io, exits, pml (comma-separated)", 0 },
 	{ "snapshot-at", OPT_SNAPSHOT_AT, "CONDITION", 0,
 	  "Write a snapshot and stop at insns=N, exits=N, port=P[:COUNT] or "
 	  "end", 0 },
@@ -118,8 +118,8 @@ static error_t parse_limits(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--max-insns: not a number: %s", arg);
 		return 0;
 	case OPT_TRACE:
-		if (!run_trace_parse(&r->trace, arg))
-			argp_error(state, "--trace: exec, int, io, exit; not %s",
+		if (!trace_parse(&r->trace, arg))
+			argp_error(state, "--trace: insns, events, io, exits; not %s",
 				   arg);
 		return 0;
 	case OPT_SNAPSHOT_AT:
@@ -201,7 +201,7 @@ static void on_io(void *arg, unsigned vcpu, bool write, uint16_t port,
 {
 	struct run *r = arg;
 
-	run_trace_io(&r->trace, vcpu, write, port, size, value);
+	trace_io(&r->trace, vcpu, write, port, size, value);
 	if (write && run_moment_port(&r->moment, port))
 		hv_request_stop(r->vm, 0);
 }
@@ -210,7 +210,21 @@ static void on_exit_(void *arg, unsigned vcpu, uint32_t reason, uint64_t qual)
 {
 	struct run *r = arg;
 
-	run_trace_exit(&r->trace, vcpu, reason, qual);
+	trace_exit(&r->trace, vcpu, reason, qual);
+}
+
+static void on_entry(void *arg, unsigned vcpu)
+{
+	struct run *r = arg;
+
+	trace_entry(&r->trace, vcpu);
+}
+
+static void on_pml(void *arg, unsigned vcpu, uint64_t gpa)
+{
+	struct run *r = arg;
+
+	trace_pml(&r->trace, vcpu, gpa);
 }
 
 static void on_event(void *arg, unsigned vcpu, unsigned vector, unsigned type,
@@ -218,7 +232,7 @@ static void on_event(void *arg, unsigned vcpu, unsigned vector, unsigned type,
 {
 	struct run *r = arg;
 
-	run_trace_event(&r->trace, vcpu, vector, type, has_error, error);
+	trace_event(&r->trace, vcpu, vector, type, has_error, error);
 }
 
 static void on_insn(void *arg, struct vcpu *c, uint64_t rip,
@@ -226,7 +240,7 @@ static void on_insn(void *arg, struct vcpu *c, uint64_t rip,
 {
 	struct run *r = arg;
 
-	run_trace_insn(&r->trace, c, rip, bytes, len);
+	trace_insn(&r->trace, c, rip, bytes, len);
 }
 
 static void on_signal(int sig)
@@ -321,7 +335,7 @@ static int set_up(struct run *r)
 	}
 	r->memory = b.ram;
 	source_close(src);
-	if (r->trace.exec)
+	if (r->trace.insns)
 		hv_set_trace(r->vm, true);
 	return NST_OK;
 }
@@ -422,11 +436,15 @@ int cmd_run(int argc, char **argv)
 	cli_parse(&argp, argc, argv, &r);
 	if (r.trace.io || r.moment.port >= 0)
 		ops.io = on_io;
-	if (r.trace.exit)
+	if (r.trace.exits) {
 		ops.vmexit = on_exit_;
-	if (r.trace.event)
+		ops.vmentry = on_entry;
+	}
+	if (r.trace.pml)
+		ops.pml = on_pml;
+	if (r.trace.events)
 		ops.event = on_event;
-	if (r.trace.exec)
+	if (r.trace.insns)
 		ops.insn = on_insn;
 	if (r.serial && !(r.console = fopen(r.serial, "we"))) {
 		fprintf(stderr, "nstate: %s: %s\n", r.serial, strerror(errno));

@@ -1,23 +1,11 @@
-/* run.h: what the commands that run the core share: traces, stop reports,
+/* run.h: what the commands that run the core share: stop reports,
  * statistics, moments to stop at. */
 #ifndef NSTATE_CLI_RUN_H
 #define NSTATE_CLI_RUN_H
 
 #include "cli/load.h"
+#include "cli/trace.h"
 #include "hvcore/hvcore.h"
-
-struct run_trace { bool exec, event, io, exit; };
-
-/* "exec,int,io,exit"; false: a word that is none of these. */
-bool run_trace_parse(struct run_trace *t, const char *words);
-void run_trace_io(const struct run_trace *t, unsigned vcpu, bool write,
-		  uint16_t port, unsigned size, uint64_t value);
-void run_trace_exit(const struct run_trace *t, unsigned vcpu, uint32_t reason,
-		    uint64_t qualification);
-void run_trace_event(const struct run_trace *t, unsigned vcpu, unsigned vector,
-		     unsigned type, bool has_error, uint32_t error);
-void run_trace_insn(const struct run_trace *t, struct vcpu *c, uint64_t rip,
-		    const uint8_t *bytes, unsigned len);
 
 /* When to take a snapshot. */
 struct run_moment {

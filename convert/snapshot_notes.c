@@ -89,6 +89,25 @@ static int take_irqchip(struct snapshot *s, const uint8_t *data, uint32_t size)
 	return 1;
 }
 
+/* The core's own note of absent devices: struct snapshot_region, repeated. */
+int snapshot_take_own_note(struct snapshot *s, uint32_t type, const uint8_t *data,
+			   uint32_t size)
+{
+	struct snapshot_region r;
+
+	if (type != NOTE_REGIONS)
+		return 0;
+	if (size % sizeof r)
+		return -1;
+	for (; size; size -= (uint32_t)sizeof r, data += sizeof r) {
+		memcpy(&r, data, sizeof r);
+		r.device[sizeof r.device - 1] = 0;
+		if (!snapshot_add_region(s, r.device, r.kind, r.first, r.size))
+			return -1;
+	}
+	return 1;
+}
+
 static int take_vm(struct snapshot *s, uint32_t type, const uint8_t *data,
 		   uint32_t size)
 {
@@ -207,6 +226,9 @@ bool snapshot_put_notes(const struct snapshot *s, const struct note_sink *k)
 	if (good && s->have >> SN_CLOCK & 1)
 		good = k->put(k->arg, "KVM", SN_CLOCK, 0, &s->clock,
 			      sizeof s->clock);
+	if (good && s->nregions)
+		good = k->put(k->arg, "NSTATE", NOTE_REGIONS, 0, s->region,
+			      (uint32_t)(s->nregions * sizeof *s->region));
 	for (uint32_t i = 0; good && i < s->nextra; i++)
 		good = k->put(k->arg, s->extra[i].name, s->extra[i].type,
 			      s->extra[i].vcpu, s->extra[i].data,

@@ -9,6 +9,11 @@ struct note_sink {
 		    const void *data, uint32_t size);
 	void *arg;
 };
+/* Types under the name "NSTATE"; 1 is the core's (hvcore/board/state.c). */
+enum { NOTE_REGIONS = 2 };
+/* 1: taken, 0: not of a known type, -1: of a wrong size. */
+int snapshot_take_own_note(struct snapshot *s, uint32_t type, const uint8_t *data,
+			   uint32_t size);
 bool snapshot_put_notes(const struct snapshot *s, const struct note_sink *k);
 
 #endif

@@ -9,6 +9,7 @@
 #include "convert/dump/runs.h"
 #include "convert/readers.h"
 #include "convert/snapshot.h"
+#include "convert/snapshot_notes.h"
 #include "convert/source.h"
 #include "layouts/vmcs.h"
 
@@ -169,13 +170,15 @@ static enum nst_status take_note(struct container *c, struct native *n,
 
 	if (!strcmp(name, "KVM"))
 		taken = snapshot_take_note(n->notes, type, vcpu, data, size);
+	else if (!strcmp(name, "NSTATE"))
+		taken = snapshot_take_own_note(n->notes, type, data, size);
 	if (taken < 0)
 		return nst_fail(e, NST_BAD_INPUT, "note of type %u at file byte "
 				"0x%llx has a wrong size (%u bytes)", type,
 				(unsigned long long)offset, size);
 	if (!taken)
 		return keep_extra(n->notes, name, type, vcpu, data, size, e);
-	if (type == SN_NESTED &&
+	if (type == SN_NESTED && !strcmp(name, "KVM") &&
 	    !container_add_state(c, (int)vcpu, data, size, offset))
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	return NST_OK;
@@ -286,6 +289,8 @@ static enum nst_status copy_note(struct container *c, struct native *n,
 	(void)c, (void)offset;
 	if (!strcmp(name, "KVM"))
 		taken = snapshot_take_note(s, type, vcpu, data, size);
+	else if (!strcmp(name, "NSTATE"))
+		taken = snapshot_take_own_note(s, type, data, size);
 	if (taken < 0)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	return taken ? NST_OK : keep_extra(s, name, type, vcpu, data, size, e);

@@ -253,12 +253,14 @@ struct vm {
 	struct hv_ops ops;
 	struct ram_slot *slots;  /* sorted by gpa */
 	unsigned nslots, slot_hint;
-	struct mmio_region mmio[16];
+	struct mmio_region mmio[64];
 	unsigned nmmio, mmio_known; /* known: that mmio_floor is of */
 	uint64_t mmio_floor;     /* lowest device address */
 	struct vcpu *vcpus[VM_MAX_VCPUS];
 	unsigned nvcpus;
 	struct block_cache *blocks;
+	const struct snapshot_region *absent; /* board/absent.c */
+	uint32_t nabsent;
 	struct board *board;     /* NULL: bare vCPUs without devices */
 	const struct l0_profile *l0; /* vmx/ */
 	bool builtin_l1;             /* vmx/builtin.c answers L2's exits */

@@ -119,6 +119,10 @@ enum nst_status hv_vcpu_set_model(struct vcpu *c, const char *name,
 enum nst_status hv_set_l0(struct vm *vm, const char *name,
 			  struct nst_error *e);
 
+/* An access to a device of s->region stops the run (HV_STOP_UNSUPPORTED) before the
+ * instruction, instead of reading all ones.  s must outlive vm. */
+void hv_stop_at_absent(struct vm *vm, const struct snapshot *s);
+
 /* L2's exits are answered by a built-in L1 instead of L1's code.  ept_identity:
  * L2-physical addresses are L1-physical; L1's EPT tables are not used.  After
  * the vCPUs were loaded. */

@@ -34,6 +34,7 @@ void snapshot_free(struct snapshot *s)
 	if (s->release)
 		s->release(s);
 	free(s->extra);
+	free(s->region);
 	free(s->origin);
 	free(s->ram);
 	free(s->vcpu);
@@ -67,6 +68,25 @@ bool snapshot_origin(const struct snapshot *s, const char *key, char *buf,
 		return true;
 	}
 	return false;
+}
+
+bool snapshot_add_region(struct snapshot *s, const char *device,
+			 enum snapshot_region_kind kind, uint64_t first,
+			 uint64_t size)
+{
+	struct snapshot_region *r;
+
+	if (s->nregions == SNAPSHOT_MAX_REGIONS)
+		return false;
+	r = realloc(s->region, (s->nregions + 1) * sizeof *r);
+	if (!r)
+		return false;
+	s->region = r;
+	r += s->nregions++;
+	*r = (struct snapshot_region){ .kind = kind, .first = first,
+				       .size = size };
+	strncpy(r->device, device, sizeof r->device - 1);
+	return true;
 }
 
 uint8_t *snapshot_ram_at(const struct snapshot *s, uint64_t gpa, uint64_t len)

@@ -56,6 +56,23 @@ struct snapshot_ram {
 	uint8_t *host;
 };
 
+/* Devices that KVM has no struct for, as QEMU's sections hold them. */
+struct snapshot_rtc { uint8_t cmos[128], index; };
+struct snapshot_uart {
+	uint16_t divider;
+	uint8_t rbr, ier, iir, lcr, mcr, lsr, msr, scr, fcr;
+};
+
+/* Where a device of the VM answers that the core's board has not: ports, memory,
+ * or PCI configuration space (first: bits 23:8 of the address register). */
+enum snapshot_region_kind { SR_PORTS = 1, SR_MEMORY, SR_PCI, SR_NOWHERE };
+#define SNAPSHOT_MAX_REGIONS 1024
+struct snapshot_region {
+	char device[44];
+	uint32_t kind;
+	uint64_t first, size;
+};
+
 struct snapshot {
 	struct snapshot_vcpu *vcpu;
 	uint32_t nvcpus;
@@ -67,6 +84,11 @@ struct snapshot {
 	bool have_irqchip[3];
 	struct kvm_pit_state2 pit;
 	struct kvm_clock_data clock;
+	bool have_rtc, have_uart;
+	struct snapshot_rtc rtc;
+	struct snapshot_uart uart;
+	struct snapshot_region *region; /* of absent devices */
+	uint32_t nregions;
 	struct snapshot_extra *extra;
 	uint32_t nextra;
 	/* Called by snapshot_free for whatever backs ram[] and the rest. */
@@ -89,6 +111,10 @@ struct kvm_msr_entry *snapshot_msr(const struct snapshot_vcpu *v,
 /* Copies the value of "key=" in origin into buf; false if there is none. */
 bool snapshot_origin(const struct snapshot *s, const char *key, char *buf,
 		     size_t len);
+/* Adds a region; false: out of memory, or more than any real VM has. */
+bool snapshot_add_region(struct snapshot *s, const char *device,
+			 enum snapshot_region_kind kind, uint64_t first,
+			 uint64_t size);
 /* Host pointer to guest-physical [gpa, gpa+len), or NULL where not all is in
  * one run. */
 uint8_t *snapshot_ram_at(const struct snapshot *s, uint64_t gpa, uint64_t len);

@@ -46,6 +46,8 @@ static enum nst_status set_up(struct engine *g, struct snapshot *s,
 		st = hv_vcpu_load(hv_vcpu(g->vm, i), &s->vcpu[i], e);
 	if (!st)
 		st = hv_vm_load(g->vm, s, e);
+	if (!st && !o->ignore_devices)
+		hv_stop_at_absent(g->vm, s);
 	if (!st && o->builtin_l1)
 		hv_use_builtin_l1(g->vm, o->ept_identity);
 	return st;

@@ -6,7 +6,6 @@
 
 #include "cli/resume/gdb.h"
 #include "cli/resume/session.h"
-#include "cli/run.h"
 
 /* Set by Ctrl-C; looked at between slices, so that the stop is clean. */
 static volatile sig_atomic_t interrupted;
@@ -33,8 +32,7 @@ static void on_console(void *arg, uint8_t byte)
 {
 	struct session *s = arg;
 
-	if (!s->json)
-		putchar(byte);
+	fputc(byte, s->json ? stderr : stdout); /* JSON has stdout to itself */
 	for (unsigned i = 0; i < s->nuntil; i++)
 		if (until_console(&s->until[i], byte))
 			reach(s, &s->until[i]);
@@ -45,7 +43,7 @@ static void on_io(void *arg, unsigned vcpu, bool write, uint16_t port,
 {
 	struct session *s = arg;
 
-	(void)vcpu, (void)write, (void)size;
+	trace_io(&s->trace, vcpu, write, port, size, value);
 	for (unsigned i = 0; i < s->nuntil; i++)
 		if (until_io(&s->until[i], port, value))
 			reach(s, &s->until[i]);
@@ -55,13 +53,9 @@ static void on_vmexit(void *arg, unsigned vcpu, uint32_t reason,
 		      uint64_t qualification)
 {
 	struct session *s = arg;
-	const char *name = vmx_exit_reason_name(reason & 0xffff);
 
 	s->exits_seen++;
-	if (s->trace_exits)
-		fprintf(stderr, "exit vcpu=%u reason=%u %s qualification=0x%"
-			PRIx64 "\n", vcpu, reason & 0xffff, name ? name : "?",
-			qualification);
+	trace_exit(&s->trace, vcpu, reason, qualification);
 	for (unsigned i = 0; i < s->nuntil; i++)
 		if (until_exit(&s->until[i], reason))
 			reach(s, &s->until[i]);
@@ -75,16 +69,22 @@ static void on_vmentry(void *arg, unsigned vcpu)
 {
 	struct session *s = arg;
 
-	if (s->trace_exits)
-		fprintf(stderr, "entry vcpu=%u\n", vcpu);
+	trace_entry(&s->trace, vcpu);
+}
+
+static void on_event(void *arg, unsigned vcpu, unsigned vector, unsigned type,
+		     bool has_error, uint32_t error)
+{
+	struct session *s = arg;
+
+	trace_event(&s->trace, vcpu, vector, type, has_error, error);
 }
 
 static void on_pml(void *arg, unsigned vcpu, uint64_t gpa)
 {
 	struct session *s = arg;
 
-	if (s->trace_pml)
-		fprintf(stderr, "pml vcpu=%u gpa=0x%" PRIx64 "\n", vcpu, gpa);
+	trace_pml(&s->trace, vcpu, gpa);
 	if (s->pml)
 		fprintf(s->pml, "0x%" PRIx64 "\n", gpa);
 }
@@ -114,9 +114,7 @@ static void on_insn(void *arg, struct vcpu *c, uint64_t rip,
 			return;
 		}
 	s->started_at = ~0ull; /* only the first instruction is let pass */
-	if (s->trace_insns)
-		run_trace_insn(&(struct run_trace){ .exec = true }, c, rip,
-			       bytes, len);
+	trace_insn(&s->trace, c, rip, bytes, len);
 }
 
 static bool until_has(const struct session *s, int kind)
@@ -129,7 +127,7 @@ static bool until_has(const struct session *s, int kind)
 
 static bool wants_exits(const struct session *s)
 {
-	if (s->trace_exits || s->hash_exits || s->check_hashes)
+	if (s->trace.exits || s->hash_exits || s->check_hashes)
 		return true;
 	return s->gdb || until_has(s, UNTIL_EXIT);
 }
@@ -141,7 +139,7 @@ static void arm(struct session *s)
 
 	if (!vm)
 		return;
-	if (s->trace_insns || until_has(s, UNTIL_RIP))
+	if (s->trace.insns || until_has(s, UNTIL_RIP))
 		hv_set_trace(vm, true);
 	for (unsigned i = 0; i < s->nuntil; i++)
 		if (s->until[i].kind == UNTIL_WRITE)
@@ -157,9 +155,11 @@ void session_hooks(struct session *s)
 	o->io = on_io;
 	if (wants_exits(s))
 		o->vmexit = on_vmexit;
-	if (s->trace_exits)
+	if (s->trace.exits)
 		o->vmentry = on_vmentry;
-	if (s->trace_pml || s->pml_log)
+	if (s->trace.events)
+		o->event = on_event;
+	if (s->trace.pml || s->pml_log)
 		o->pml = on_pml;
 	o->write = on_write;
 	o->insn = on_insn;

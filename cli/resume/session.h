@@ -5,8 +5,10 @@
 
 #include <stdio.h>
 
+#include "cli/out.h"
 #include "cli/resume/engine.h"
 #include "cli/resume/until.h"
+#include "cli/trace.h"
 #include "convert/load.h"
 #include "layouts/layouts.h"
 
@@ -28,7 +30,8 @@ struct session {
 	struct until until[MAX_UNTIL];
 	unsigned nuntil;
 	struct hv_limits limits;
-	bool report, json, force, strict, trace_exits, trace_insns, trace_pml;
+	bool report, json, force, strict;
+	struct trace trace;
 	struct engine_options engine;
 
 	/* the run */
@@ -52,7 +55,7 @@ struct session {
 void session_hooks(struct session *s);
 enum nst_status session_run(struct session *s, struct nst_error *e);
 /* report.c */
-void session_report(const struct session *s, FILE *f);
+void session_report(const struct session *s, struct out *o);
 void session_describe_stop(const struct session *s, char *buf, size_t len);
 
 #endif

@@ -1,5 +1,5 @@
-/* devices.c: the local APICs, interrupt controllers, timer and clock of a stream
- * in KVM's structs.  A device whose section has another shape is left out. */
+/* devices.c: the local APICs, interrupt controllers, timers, clock and serial port
+ * of a stream in KVM's structs, or snapshot.h's own.  A device whose section has another shape is left out. */
 #include "convert/qemu/stream.h"
 
 enum { APIC_SIZE = 181, PIC_SIZE = 16, IOAPIC_SIZE = 206, PIT_SIZE = 108 };
@@ -104,6 +104,33 @@ static void pit(const struct qstream *q, const struct qsection *s,
 	}
 }
 
+static void rtc(const struct qstream *q, const struct qsection *s,
+		struct snapshot *out)
+{
+	const uint8_t *p = s->end - s->body >= 129 ?
+		source_at(q->src, s->body, 129) : NULL;
+
+	if (!p)
+		return;
+	memcpy(out->rtc.cmos, p, 128);
+	out->rtc.index = p[128];
+	out->have_rtc = true;
+}
+
+/* COM1; the fields of version 3. */
+static void uart(const struct qstream *q, const struct qsection *s,
+		 struct snapshot *out)
+{
+	const uint8_t *p = s->version == 3 && s->end - s->body >= 11 ?
+		source_at(q->src, s->body, 11) : NULL;
+
+	if (!p || s->instance)
+		return;
+	out->uart = (struct snapshot_uart){ (uint16_t)be_at(p, 2), p[2], p[3],
+		p[4], p[5], p[6], p[7], p[8], p[9], p[10] };
+	out->have_uart = true;
+}
+
 void qdev_vm(const struct qstream *q, struct snapshot *out)
 {
 	for (uint32_t i = 0; i < q->nsections; i++) {
@@ -116,6 +143,10 @@ void qdev_vm(const struct qstream *q, struct snapshot *out)
 			ioapic(q, s, out);
 		if (!strcmp(s->name, "i8254"))
 			pit(q, s, out);
+		if (!strcmp(s->name, "mc146818rtc"))
+			rtc(q, s, out);
+		if (!strcmp(s->name, "serial"))
+			uart(q, s, out);
 		if (!strcmp(s->name, "kvmclock") && s->end - s->body >= 8 &&
 		    (p = source_at(q->src, s->body, 8))) {
 			out->clock.clock = be_at(p, 8);

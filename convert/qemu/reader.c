@@ -141,8 +141,10 @@ enum nst_status qcontainer_load(struct qstream *q, struct snapshot *s,
 		v->have |= 1u << SN_NESTED;
 	}
 	free(n);
-	if (!st)
+	if (!st) {
 		qdev_vm(q, s);
+		qdev_absent(q, s);
+	}
 	if (!st && asprintf(&s->origin, "container=QEMU migration stream\n"
 			    "machine=%s\n", q->machine) < 0) {
 		s->origin = NULL;

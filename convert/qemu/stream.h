@@ -122,6 +122,8 @@ enum nst_status qcpu_load(struct qstream *q, const struct qsection *s,
 void qdev_apic(const struct qstream *q, const struct qsection *s,
 	       struct snapshot_vcpu *v);
 void qdev_vm(const struct qstream *q, struct snapshot *s);
+/* absent.c: s->region */
+void qdev_absent(const struct qstream *q, struct snapshot *s);
 
 /* reader.c: what the readers of all such files share. */
 enum nst_status qcontainer_fill(struct container *c, struct qstream *q,

@@ -163,6 +163,8 @@ struct board {
 	uint8_t *testdev_ram;
 };
 
+/* absent.c: does not return where the port is an absent device's. */
+void absent_io(struct vcpu *c, uint16_t port, unsigned size);
 uint64_t board_now(const struct board *b);
 uint64_t board_khz(const struct board *b);
 /* Ticks from board time to a clock of hz, and back (rounding up). */
@@ -197,6 +199,9 @@ void rtc_reset(struct board *b);
 uint8_t rtc_read(struct board *b, uint16_t port);
 void rtc_write(struct board *b, uint16_t port, uint8_t v);
 uint64_t rtc_due(struct board *b);
+/* From a snapshot's own structs. */
+void rtc_set(struct board *b, const struct snapshot_rtc *s);
+void serial_set(struct board *b, const struct snapshot_uart *s);
 void rtc_rearm(struct board *b);
 void rtc_take(struct board *b);
 void serial_reset(struct board *b);

@@ -242,9 +242,12 @@ static void dispatch_write(struct board *b, struct vcpu *c, uint16_t port,
 uint32_t io_read(struct vcpu *c, uint16_t port, unsigned size)
 {
 	struct vm *vm = c->vm;
-	uint32_t v = vm->board ? dispatch_read(vm->board, port, size) :
-		~0u >> (32 - 8 * size);
+	uint32_t v;
 
+	if (unlikely(vm->nabsent))
+		absent_io(c, port, size);
+	v = vm->board ? dispatch_read(vm->board, port, size) :
+		~0u >> (32 - 8 * size);
 	if (vm->ops.io)
 		vm->ops.io(vm->ops.arg, c->id, false, port, size, v);
 	return v;
@@ -254,6 +257,8 @@ void io_write(struct vcpu *c, uint16_t port, unsigned size, uint32_t v)
 {
 	struct vm *vm = c->vm;
 
+	if (unlikely(vm->nabsent))
+		absent_io(c, port, size);
 	if (vm->ops.io)
 		vm->ops.io(vm->ops.arg, c->id, true, port, size, v);
 	if (vm->board)

@@ -243,6 +243,16 @@ void rtc_rearm(struct board *b)
 	reschedule(b);
 }
 
+void rtc_set(struct board *b, const struct snapshot_rtc *s)
+{
+	struct rtc *r = &b->rtc;
+
+	memcpy(r->cmos, s->cmos, sizeof r->cmos);
+	r->index = s->index & 0x7f;
+	adopt(b);
+	reschedule(b);
+}
+
 void rtc_reset(struct board *b)
 {
 	struct rtc *r = &b->rtc;

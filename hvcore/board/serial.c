@@ -171,6 +171,18 @@ void serial_write(struct board *b, uint16_t port, uint8_t v)
 	update(b);
 }
 
+void serial_set(struct board *b, const struct snapshot_uart *s)
+{
+	b->serial = (struct serial){
+		.ier = s->ier & 0xf, .lcr = s->lcr, .mcr = s->mcr & 0x1f,
+		.scr = s->scr, .fcr = s->fcr & 0xc9, .dll = (uint8_t)s->divider,
+		.dlm = (uint8_t)(s->divider >> 8), .msr_delta = s->msr & 0xf,
+		.thre_pending = (s->iir & 0xf) == 2,
+		.rx = { s->rbr }, .rx_count = s->lsr & LSR_DR ? 1 : 0,
+		.overrun = (s->lsr & LSR_OE) != 0 };
+	update(b);
+}
+
 void serial_reset(struct board *b)
 {
 	b->serial = (struct serial){ .dll = 12 };

@@ -330,6 +330,10 @@ enum nst_status hv_vm_load(struct vm *vm, const struct snapshot *s,
 		set_ioapic(b, &s->irqchip[2].chip.ioapic);
 	if (s->have >> SN_PIT & 1)
 		set_pit(b, &s->pit);
+	if (s->have_rtc)
+		rtc_set(b, &s->rtc);
+	if (s->have_uart)
+		serial_set(b, &s->uart);
 	if (x)
 		st = load_note(b, x, e);
 	for (unsigned i = 0; i < vm->nvcpus; i++) {

@@ -74,8 +74,6 @@ static void do_in(struct vcpu *c, const struct insn *i, uint16_t port,
 	if (c->nonroot)
 		vmx_hook_io(c, i, port, size, true, false, false, immediate);
 	v = io_read(c, port, size);
-	if (c->vm->ops.io)
-		c->vm->ops.io(c->vm->ops.arg, c->id, false, port, size, v);
 	if (size == 1)
 		WR8(c, R_RAX, v);
 	else if (size == 2)
@@ -96,8 +94,6 @@ static void do_out(struct vcpu *c, const struct insn *i, uint16_t port,
 	if (c->nonroot)
 		vmx_hook_io(c, i, port, size, false, false, false, immediate);
 	io_write(c, port, size, v);
-	if (c->vm->ops.io)
-		c->vm->ops.io(c->vm->ops.arg, c->id, true, port, size, v);
 	breakpoints(c, port, size);
 }
 
@@ -161,8 +157,6 @@ static void one_ins(struct vcpu *c, const struct insn *i, unsigned size)
 
 	mem_probe_write(c, i, lin, size);
 	v = io_read(c, port, size);
-	if (c->vm->ops.io)
-		c->vm->ops.io(c->vm->ops.arg, c->id, false, port, size, v);
 	if (size == 1)
 		mem_write8(c, i, lin, (uint8_t)v);
 	else if (size == 2)
@@ -185,8 +179,6 @@ static void one_outs(struct vcpu *c, const struct insn *i, unsigned size)
 	else
 		v = mem_read32(c, i, lin);
 	io_write(c, port, size, v);
-	if (c->vm->ops.io)
-		c->vm->ops.io(c->vm->ops.arg, c->id, true, port, size, v);
 }
 
 /* True: the instruction is complete. */

@@ -155,6 +155,17 @@ command -v qemu-img >/dev/null && { qemu-img check -q "$T/q" || fail "qcow2 chec
 "$n" convert -q --undo "$T/q" || fail "qcow2 undo"
 cmp "$T/q" "$T/q72-savevm.qcow2" || fail "qcow2: undo is not exact"
 
+# What the board has not is named; L2 of a real stream goes on all the same.
+plain q72-pc-1cpu-8m.mig
+"$n" resume --max-insns 1000 "$T/q72-pc-1cpu-8m.mig" 2>"$T/warn" || fail "plain VM"
+grep -q 'devices that the core has not:.* ide' "$T/warn" || fail "ide not named"
+plain q72-real-nested-q35-l2-1.mig
+"$n" resume -q --max-insns 100000 --json -o "$T/on.nss" -f \
+	"$T/q72-real-nested-q35-l2-1.mig" >"$T/json" || fail "real L2"
+grep -q '"pml_entries": [1-9]' "$T/json" || fail "L2 does not go on"
+"$n" resume --max-insns 10 "$T/on.nss" 2>&1 >/dev/null | grep -q ich9_ahci ||
+	fail "absent devices forgotten by the snapshot"
+
 # A stream is changed in place where its records are plain, else not at all.
 cp "$T/$o-as-v4.14.mig" "$T/ip"
 "$n" convert -q --in-place --to v5.14 "$T/ip" || fail "in place"

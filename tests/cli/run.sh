@@ -67,6 +67,6 @@ refuse usage 2 "no image"
 refuse size 2 "bad size" "$dir/raw" -m lots
 refuse smp 2 "1 to 255" "$dir/raw" --smp 0
 refuse model 3 "nosuch" "$dir/raw" --cpu nosuch
-refuse trace 2 "exec, int" "$dir/raw" --trace all
+refuse trace 2 "insns, events" "$dir/raw" --trace all
 refuse snapshot 2 "go together" "$dir/raw" --snapshot-at end
 exit $bad

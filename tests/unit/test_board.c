@@ -33,6 +33,13 @@ bool cpu_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, unsigned reg,
 	return true;
 }
 
+_Noreturn void cpu_stop(struct vcpu *c, enum hv_stop_reason why, const char *format, ...)
+{
+	(void)c;
+	fprintf(stderr, "stop %d: %s\n", (int)why, format);
+	abort();
+}
+
 unsigned maxphyaddr(const struct vcpu *c)
 {
 	(void)c;

@@ -1,7 +1,6 @@
-/* run_trace.c: what a run tells people: traces, why it stopped, counts.  All of
+/* run_report.c: what a run tells people at its end: why it stopped, counts.  All of
  * it goes to standard error; standard output is the guest's.
  */
-#include <capstone/capstone.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,64 +9,6 @@
 #include "cli/run.h"
 #include "layouts/vmcs.h"
 
-bool run_trace_parse(struct run_trace *t, const char *words)
-{
-	const struct { const char *name; bool *on; } known[] = {
-		{ "exec", &t->exec }, { "int", &t->event }, { "io", &t->io },
-		{ "exit", &t->exit },
-	};
-	size_t len, k;
-
-	for (const char *p = words; *p; p += len + (p[len] == ',')) {
-		len = strcspn(p, ",");
-		for (k = 0; k < 4; k++)
-			if (strlen(known[k].name) == len &&
-			    !memcmp(known[k].name, p, len))
-				break;
-		if (k == 4)
-			return false;
-		*known[k].on = true;
-	}
-	return *words;
-}
-
-void run_trace_io(const struct run_trace *t, unsigned vcpu, bool write,
-		  uint16_t port, unsigned size, uint64_t value)
-{
-	if (t->io)
-		fprintf(stderr, "%u: %s port 0x%x size %u value 0x%" PRIx64
-			"\n", vcpu, write ? "out" : "in", port, size, value);
-}
-
-void run_trace_exit(const struct run_trace *t, unsigned vcpu, uint32_t reason,
-		    uint64_t qualification)
-{
-	const char *name = vmx_exit_reason_name(reason & 0xffff);
-
-	if (t->exit)
-		fprintf(stderr, "%u: VM exit %u (%s)%s qualification 0x%" PRIx64
-			"\n", vcpu, reason & 0xffff, name ? name : "?",
-			reason >> 31 ? " entry failed" : "", qualification);
-}
-
-void run_trace_event(const struct run_trace *t, unsigned vcpu, unsigned vector,
-		     unsigned type, bool has_error, uint32_t error)
-{
-	static const char *const types[] = {
-		"external interrupt", "?", "NMI", "exception",
-		"software interrupt", "privileged software exception",
-		"software exception", "other",
-	};
-
-	if (!t->event)
-		return;
-	fprintf(stderr, "%u: %s %u", vcpu, types[type & 7], vector);
-	if (has_error)
-		fprintf(stderr, " error 0x%x", error);
-	fputc('\n', stderr);
-}
-
-/* -- disassembly ------------------------------------------------------------------- */
 /* The mode of c's code: 16, 32 or 64. */
 static unsigned code_bits(const struct snapshot_vcpu *v)
 {
@@ -76,40 +17,10 @@ static unsigned code_bits(const struct snapshot_vcpu *v)
 	return v->sregs.cs.db ? 32 : 16;
 }
 
-static void disassemble(unsigned bits, uint64_t rip, const uint8_t *bytes,
-			unsigned len, char *out, size_t size)
-{
-	csh h;
-	cs_insn *insn = NULL;
-	cs_mode mode = bits == 64 ? CS_MODE_64 : bits == 32 ? CS_MODE_32 :
-		CS_MODE_16;
-
-	snprintf(out, size, "(not known to the disassembler)");
-	if (cs_open(CS_ARCH_X86, mode, &h) != CS_ERR_OK)
-		return;
-	if (cs_disasm(h, bytes, len, rip, 1, &insn) == 1) {
-		snprintf(out, size, "%s %s", insn->mnemonic, insn->op_str);
-		cs_free(insn, 1);
-	}
-	cs_close(&h);
-}
-
 static void print_bytes(const uint8_t *bytes, unsigned len)
 {
 	for (unsigned i = 0; i < len; i++)
 		fprintf(stderr, " %02x", bytes[i]);
-}
-
-void run_trace_insn(const struct run_trace *t, struct vcpu *c, uint64_t rip,
-		    const uint8_t *bytes, unsigned len)
-{
-	char text[256];
-	unsigned bits = hv_code_bits(c);
-
-	if (!t->exec)
-		return;
-	disassemble(bits, rip, bytes, len, text, sizeof text);
-	fprintf(stderr, "L%d %016" PRIx64 " %s\n", hv_level(c), rip, text);
 }
 
 /* -- why it stopped ------------------------------------------------------------------ */
@@ -160,7 +71,7 @@ void run_report_stop(struct vm *vm, const struct hv_stop *stop)
 		stop->vcpu, stop->level, stop->rip, stop->text);
 	if (hv_vcpu_save(c, &v, NULL))
 		return;
-	disassemble(code_bits(&v), stop->rip, bytes, len, text, sizeof text);
+	trace_disassemble(code_bits(&v), stop->rip, bytes, len, text, sizeof text);
 	fprintf(stderr, "  bytes");
 	print_bytes(bytes, len);
 	fprintf(stderr, "\n  %s\n", text);
