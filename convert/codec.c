@@ -2,6 +2,7 @@
 #include "convert/codec.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,23 +28,43 @@ int codec_write_all(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+/* How much of p is zero (or not) from its beginning, in whole blocks. */
+static size_t alike(const char *p, size_t len, bool *zero)
+{
+	static const char none[4096];
+	size_t n = 0;
+
+	while (n < len) {
+		size_t k = len - n < sizeof none ? len - n : sizeof none;
+		bool z = k == sizeof none && !memcmp(p + n, none, k);
+
+		if (n && z != *zero)
+			break;
+		*zero = z;
+		n += k;
+	}
+	return n;
+}
+
 int codec_write_sparse(int fd, const void *buf, size_t len)
 {
-	static const char zero[4096];
 	const char *p = buf;
+	bool zero = false;
+	off_t end;
 
 	while (len) {
-		size_t n = len < sizeof zero ? len : sizeof zero;
-		if (n == sizeof zero && !memcmp(p, zero, n)) {
-			if (lseek(fd, (off_t)n, SEEK_CUR) < 0)
-				return -1;
-		} else if (codec_write_all(fd, p, n)) {
+		size_t n = alike(p, len, &zero);
+
+		if (zero ? lseek(fd, (off_t)n, SEEK_CUR) < 0 :
+		    codec_write_all(fd, p, n))
 			return -1;
-		}
 		p += n;
 		len -= n;
 	}
-	off_t end = lseek(fd, 0, SEEK_CUR);
+	/* A hole at the end is there only once the size says so. */
+	if (!zero)
+		return 0;
+	end = lseek(fd, 0, SEEK_CUR);
 	return end < 0 || ftruncate(fd, end) ? -1 : 0;
 }
 

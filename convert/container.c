@@ -328,9 +328,9 @@ static enum nst_status rewrap(struct container *c, int plain, int out,
 	return st;
 }
 
-static enum nst_status write_plain(struct container *c, int fd,
-				   const struct container_patch *p, size_t n,
-				   struct nst_error *e)
+enum nst_status container_rewrite(struct container *c, int fd,
+				  const struct container_patch *p, size_t n,
+				  struct nst_error *e)
 {
 	return c->ops->rewrite ? c->ops->rewrite(c, fd, p, n, e) :
 		clone_and_patch(c, fd, p, n, e);
@@ -345,7 +345,7 @@ static enum nst_status write_wrapped(struct container *c, int fd,
 
 	if (plain < 0)
 		return NST_SYSTEM;
-	st = write_plain(c, plain, p, n, e);
+	st = container_rewrite(c, plain, p, n, e);
 	if (!st)
 		st = rewrap(c, plain, fd, e);
 	close(plain);
@@ -362,7 +362,7 @@ enum nst_status container_write(struct container *c, const char *path,
 	if (st)
 		return st;
 	st = source_wrapping(c->src) ? write_wrapped(c, o.fd, p, n, e) :
-		write_plain(c, o.fd, p, n, e);
+		container_rewrite(c, o.fd, p, n, e);
 	return outfile_close(&o, st, e);
 }
 

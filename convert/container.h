@@ -158,6 +158,11 @@ enum nst_status container_write(struct container *c, const char *path,
 				bool force, const struct container_patch *p,
 				size_t n, struct nst_error *e);
 
+/* The same, unwrapped, to an open and empty file. */
+enum nst_status container_rewrite(struct container *c, int fd,
+				  const struct container_patch *p, size_t n,
+				  struct nst_error *e);
+
 /* Where in the (plain) file the patches go, piece by piece; an error where what
  * one replaces is not stored plainly. */
 enum nst_status container_place(struct container *c,

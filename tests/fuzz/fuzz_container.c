@@ -1,4 +1,6 @@
-/* One input as a container: opened, scanned, loaded, planned.  FORMAT (a kind, or
+/* One input as a container: opened, scanned, loaded, planned; and written with
+ * patches that change nothing, which must give a file that opens and holds the
+ * same pages.  FORMAT (a kind, or
  * "" for whatever it looks like) is given by fuzz.mk: each format is a program.
  * A seed of each format is written by seeds.c. */
 #include <stddef.h>
@@ -11,6 +13,7 @@
 
 #include "convert/container.h"
 #include "convert/plan.h"
+#include "convert/source.h"
 
 #ifndef FORMAT
 #define FORMAT ""
@@ -22,6 +25,51 @@ static int count(void *arg, const struct container_run *run)
 {
 	*(uint64_t *)arg += run->size + run->data[run->size - 1];
 	return 0;
+}
+
+static void same_pages(const struct scan *a, int fd, const char *kind)
+{
+	struct container_options o = { .kind = kind };
+	struct container *c;
+	struct nst_error e;
+	struct scan b;
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (container_open(path, &o, &c, &e) || scan_container(c, true, &b, &e))
+		abort();
+	if (a->n != b.n)
+		abort();
+	for (uint32_t i = 0; i < a->n; i++)
+		if (a->page[i].gpa != b.page[i].gpa ||
+		    memcmp(a->page[i].data, b.page[i].data, VMCS12_SIZE))
+			abort();
+	scan_free(&b);
+	container_close(c);
+}
+
+static void write_again(struct container *c, const struct scan *s)
+{
+	struct container_patch *p = calloc(s->n + c->nstates + 1, sizeof *p);
+	struct nst_error e = { 0 };
+	uint32_t n = 0;
+	int fd = memfd_create("again", MFD_CLOEXEC);
+
+	if (!p || fd < 0)
+		abort();
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->page[i].place == PLACE_RAM)
+			p[n++] = (struct container_patch){ .kind = PATCH_RAM,
+				.gpa = s->page[i].gpa, .data = s->page[i].data };
+	for (uint32_t i = 0; i < c->nstates; i++)
+		p[n++] = (struct container_patch){ .kind = PATCH_STATE,
+			.state = i, .data = c->states[i].data };
+	if (!container_rewrite(c, fd, p, n, &e))
+		same_pages(s, fd, c->ops->kind);
+	else if (!e.text[0])
+		abort();
+	close(fd);
+	free(p);
 }
 
 static void use(struct container *c)
@@ -39,6 +87,8 @@ static void use(struct container *c)
 		o.drop_unsupported = true;
 		if (!plan_make(&scan, &o, &plan, &e))
 			plan_free(&plan);
+		if (lseek(source_fd(c->src), 0, SEEK_END) <= 16 << 20)
+			write_again(c, &scan);
 		scan_free(&scan);
 	}
 	/* RAM as a whole would be as large as the file says. */
