@@ -13,11 +13,11 @@
 struct args {
 	const char *in, *out;
 	struct plan_options plan;
-	bool dry_run, force, json, in_place, undo;
+	bool dry_run, force, json, in_place, undo, no_sync;
 };
 
 enum { OPT_FROM = 256, OPT_TO, OPT_DRY, OPT_DROP, OPT_CURRENT, OPT_IN_PLACE,
-       OPT_UNDO, OPT_JSON };
+       OPT_UNDO, OPT_JSON, OPT_NO_SYNC };
 
 static const struct argp_option options[] = {
 	{ "from", OPT_FROM, "LAYOUT", 0, "The layout the file has (a layout, a "
@@ -27,6 +27,7 @@ static const struct argp_option options[] = {
 	{ "output", 'o', "FILE", 0, "Write the converted container here "
 	  "(\"-\": standard output)", 0 },
 	{ "force", 'f', NULL, 0, "Overwrite FILE", 0 },
+	{ "no-sync", OPT_NO_SYNC, NULL, 0, "Do not wait until the disk has FILE", 0 },
 	{ "dry-run", OPT_DRY, NULL, 0, "Only say what would be done", 0 },
 	{ "drop-unsupported", OPT_DROP, NULL, 0, "Give up fields that the target "
 	  "layout has no place for", 0 },
@@ -35,7 +36,7 @@ static const struct argp_option options[] = {
 	{ "in-place", OPT_IN_PLACE, NULL, 0, "Change IN itself; IN.undo beside it "
 	  "keeps what was there", 0 },
 	{ "undo", OPT_UNDO, NULL, 0, "Put back what --in-place changed", 0 },
-	{ "jobs", 'J', "N", 0, "Threads for the scan; else as many as there are "
+	{ "jobs", 'j', "N", 0, "Threads for the scan; else as many as there are "
 	  "CPUs", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print the report as JSON, and progress as "
 	  "JSON lines on standard error", 0 },
@@ -62,7 +63,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'o': a->out = arg; return 0;
 	case 'f': a->force = true; return 0;
 	case 'q': cli_quiet = true; return 0;
-	case 'J':
+	case 'j':
 		if (!cli_size(arg, &n) || !n || n > 64)
 			argp_error(state, "%s: 1 to 64 threads", arg);
 		a->plan.scan.jobs = (unsigned)n;
@@ -72,6 +73,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_CURRENT: a->plan.only_current = true; return 0;
 	case OPT_IN_PLACE: a->in_place = true; return 0;
 	case OPT_UNDO: a->undo = true; return 0;
+	case OPT_NO_SYNC: a->no_sync = true; return 0;
 	case OPT_JSON: a->json = true; return 0;
 	case ARGP_KEY_ARG:
 		if (a->in)
@@ -181,7 +183,9 @@ static enum nst_status convert_one(struct args *a, struct nst_error *e)
 	if (st)
 		return st;
 	if (a->out)
-		st = conversion_write(&v, a->out, a->force, e);
+		st = conversion_write(&v, a->out,
+				      (a->force ? CONTAINER_FORCE : 0) |
+				      (a->no_sync ? CONTAINER_NO_SYNC : 0), e);
 	else if (a->in_place)
 		st = conversion_in_place(&v, e);
 	if (!st && (!cli_quiet || a->json)) {

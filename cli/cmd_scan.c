@@ -17,11 +17,13 @@ struct args {
 	bool json, evidence;
 };
 
+enum { OPT_JSON = 256 };
+
 static const struct argp_option options[] = {
 	{ "evidence", 'e', NULL, 0, "Say what speaks against each layout that a "
 	  "page does not have", 0 },
-	{ "jobs", 'J', "N", 0, "Threads; else as many as there are CPUs", 0 },
-	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{ "jobs", 'j', "N", 0, "Threads; else as many as there are CPUs", 0 },
+	{ "json", OPT_JSON, NULL, 0, "Print JSON", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress, no warnings", 0 },
 	{ 0 },
 };
@@ -36,9 +38,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &a->open;
 		return 0;
 	case 'e': a->evidence = true; return 0;
-	case 'j': a->json = true; return 0;
+	case OPT_JSON: a->json = true; return 0;
 	case 'q': cli_quiet = true; return 0;
-	case 'J':
+	case 'j':
 		if (!cli_size(arg, &n) || !n || n > 64)
 			argp_error(state, "%s: 1 to 64 threads", arg);
 		a->jobs = (unsigned)n;

@@ -1,9 +1,12 @@
 /* main.c: finds the command and runs it. */
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
+#include "convert/source.h"
 
 static const struct command {
 	const char *name;
@@ -57,10 +60,42 @@ static void usage(FILE *f)
 	      "see also nstate(1).\n", f);
 }
 
+/* A mapped input that cannot be read (a bad disk, a file that was cut meanwhile).
+ * What was not finished has no name yet and is gone with the process. */
+static void on_read_error(int sig, siginfo_t *info, void *context)
+{
+	uint64_t at = 0;
+	const char *name = source_of_address(info->si_addr, &at);
+	char text[4400];
+	int n;
+
+	(void)context;
+	if (!name) { /* none of ours: a bug, which should look like one */
+		signal(sig, SIG_DFL);
+		return;
+	}
+	n = snprintf(text, sizeof text, "nstate: %.4096s: cannot be read at byte "
+		     "0x%llx: I/O error, or the file was cut meanwhile\n", name,
+		     (unsigned long long)at);
+	(void)!write(2, text, (size_t)n);
+	_exit(NST_SYSTEM);
+}
+
+static void set_signals(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_read_error,
+				.sa_flags = SA_SIGINFO };
+
+	sigaction(SIGBUS, &sa, NULL);
+	/* Limits on a file's size are errors of write(), not deaths. */
+	signal(SIGXFSZ, SIG_IGN);
+}
+
 int main(int argc, char **argv)
 {
 	static char name[64];
 
+	set_signals();
 	if (argc < 2) {
 		usage(stderr);
 		return NST_USAGE;

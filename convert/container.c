@@ -353,14 +353,16 @@ static enum nst_status write_wrapped(struct container *c, int fd,
 }
 
 enum nst_status container_write(struct container *c, const char *path,
-				bool force, const struct container_patch *p,
+				unsigned flags, const struct container_patch *p,
 				size_t n, struct nst_error *e)
 {
 	struct outfile o;
-	enum nst_status st = outfile_open(&o, path, force, c->path, e);
+	enum nst_status st = outfile_open(&o, path, flags & CONTAINER_FORCE,
+					  c->path, e);
 
 	if (st)
 		return st;
+	o.no_sync = flags & CONTAINER_NO_SYNC;
 	st = source_wrapping(c->src) ? write_wrapped(c, o.fd, p, n, e) :
 		container_rewrite(c, o.fd, p, n, e);
 	return outfile_close(&o, st, e);

@@ -152,10 +152,14 @@ int container_walk_part(struct container *c, uint32_t part, uint32_t parts,
 int container_walk(struct container *c, container_run_fn *fn, void *arg,
 		   struct nst_error *e);
 
-/* Writes the container with patches to path: temporary file beside it,
- * fsync, rename; never the input itself.  force: replace an existing file. */
+/* Writes the container with patches to path, which is absent or whole in the end
+ * (outfile.h); never the input itself. */
+enum container_write_flags {
+	CONTAINER_FORCE = 1,   /* replace an existing file */
+	CONTAINER_NO_SYNC = 2, /* do not wait until the disk has it */
+};
 enum nst_status container_write(struct container *c, const char *path,
-				bool force, const struct container_patch *p,
+				unsigned flags, const struct container_patch *p,
 				size_t n, struct nst_error *e);
 
 /* The same, unwrapped, to an open and empty file. */

@@ -83,9 +83,9 @@ enum nst_status conversion_open(const char *path, const struct plan_options *o,
 }
 
 enum nst_status conversion_write(struct conversion *v, const char *path,
-				 bool force, struct nst_error *e)
+				 unsigned flags, struct nst_error *e)
 {
-	return container_write(v->c, path, force, v->patch, v->npatches, e);
+	return container_write(v->c, path, flags, v->patch, v->npatches, e);
 }
 
 struct journal_writer { struct journal j; struct source *src; };

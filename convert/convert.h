@@ -21,8 +21,9 @@ struct conversion {
 /* Opens path, scans it and makes the plan and the patches. */
 enum nst_status conversion_open(const char *path, const struct plan_options *o,
 				struct conversion *v, struct nst_error *e);
+/* flags: container_write_flags. */
 enum nst_status conversion_write(struct conversion *v, const char *path,
-				 bool force, struct nst_error *e);
+				 unsigned flags, struct nst_error *e);
 enum nst_status conversion_in_place(struct conversion *v, struct nst_error *e);
 /* Applies the journal that conversion_in_place left beside path. */
 enum nst_status conversion_undo(const char *path, struct nst_error *e);

@@ -1,9 +1,10 @@
 /* journal.h: changes a file in place so that it can always be put back.
  *
- * FILE.undo is written and fsynced whole before FILE is touched: a magic, then
- * records {u64 offset, u64 length, the bytes that were there}, then an end mark
- * and a CRC-32 of all before it.  All integers are little-endian.  A journal
- * that is cut was never acted on.
+ * FILE.undo is written and fsynced whole before it gets its name, and it has its
+ * name before FILE is touched: a magic, the size of FILE, then records {u64
+ * offset, u64 length, the bytes that were there, those that come there}, then an
+ * end mark {u64 ~0, u64 0} and a CRC-32 of all before it.  All integers are
+ * little-endian.
  */
 #ifndef NSTATE_CONVERT_JOURNAL_H
 #define NSTATE_CONVERT_JOURNAL_H
@@ -11,13 +12,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "layouts/error.h"
+#include "convert/outfile.h"
 
-struct journal_write { uint64_t at; uint64_t len; const uint8_t *data; };
+struct journal_write {
+	uint64_t at, len;
+	const uint8_t *before, *after;
+};
 
 struct journal {
 	char *path, *undo;
-	int fd;                      /* of the journal */
+	struct outfile out;
+	bool made;
 	unsigned long crc;
 	struct journal_write *write;
 	size_t n;
@@ -34,7 +39,9 @@ enum nst_status journal_add(struct journal *j, uint64_t at,
  * the journal and leaves the file alone.  Frees j. */
 enum nst_status journal_commit(struct journal *j, enum nst_status status,
 			       struct nst_error *e);
-/* Puts back what FILE.undo holds and removes it. */
+/* Puts back what FILE.undo holds and removes it.  Refuses where FILE is not what
+ * the journal was made for: of another size, or with other bytes in the places
+ * that it tells of. */
 enum nst_status journal_undo(const char *path, struct nst_error *e);
 
 #endif

@@ -5,30 +5,44 @@
 
 #include "convert/snapshot.h"
 
+/* One mapping for all, for a process may have some 65,000 only: the runs stand in
+ * it one behind the other. */
 static void release(struct snapshot *s)
 {
+	uint64_t total = 0;
+
 	for (uint32_t i = 0; i < s->nram; i++)
-		munmap(s->ram[i].host, s->ram[i].size);
+		total += s->ram[i].size;
+	if (total)
+		munmap(s->ram[0].host, total);
 }
 
 bool snapshot_make_ram(struct snapshot *s, const struct ram_plan *runs,
 		       uint32_t n)
 {
+	uint64_t total = 0;
+	uint8_t *host;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (__builtin_add_overflow(total, runs[i].size, &total))
+			return false;
 	s->ram = calloc(n ? n : 1, sizeof *s->ram);
 	if (!s->ram)
 		return false;
+	if (!total)
+		return true;
+	host = mmap(NULL, total, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (host == MAP_FAILED)
+		return false;
 	s->release = release;
 	for (uint32_t i = 0; i < n; ) {
-		uint64_t gpa = runs[i].gpa, size = 0;
+		struct snapshot_ram *r = &s->ram[s->nram++];
 
-		while (i < n && runs[i].gpa == gpa + size)
-			size += runs[i++].size;
-		void *host = mmap(NULL, size, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-				  -1, 0);
-		if (host == MAP_FAILED)
-			return false;
-		s->ram[s->nram++] = (struct snapshot_ram){ gpa, size, host };
+		*r = (struct snapshot_ram){ runs[i].gpa, 0, host };
+		while (i < n && runs[i].gpa == r->gpa + r->size)
+			r->size += runs[i++].size;
+		host += r->size;
 	}
 	return true;
 }

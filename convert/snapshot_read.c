@@ -255,6 +255,15 @@ static int walk_part(struct container *c, uint32_t part, uint32_t parts,
 	return rc;
 }
 
+static int copy_run(void *arg, const struct container_run *run)
+{
+	uint8_t *to = snapshot_ram_at(arg, run->gpa, run->size);
+
+	if (to)
+		memcpy(to, run->data, run->size);
+	return 0;
+}
+
 static enum nst_status load_ram(struct container *c, struct native *n,
 				struct snapshot *s, struct nst_error *e)
 {
@@ -268,14 +277,8 @@ static enum nst_status load_ram(struct container *c, struct native *n,
 	if (!good)
 		return nst_fail(e, NST_SYSTEM, "cannot reserve memory for the "
 				"guest's RAM");
-	for (uint32_t i = 0; i < n->nseg; i++) {
-		const struct segment *g = &n->seg[i];
-		if (g->filesz)
-			memcpy(snapshot_ram_at(s, g->gpa, g->filesz),
-			       source_at(c->src, g->offset, g->filesz),
-			       g->filesz);
-	}
-	return NST_OK;
+	/* As a walk, which passes over holes. */
+	return walk_part(c, 0, 1, copy_run, s, e) < 0 ? NST_SYSTEM : NST_OK;
 }
 
 static enum nst_status copy_note(struct container *c, struct native *n,

@@ -95,30 +95,46 @@ static bool split_run(struct loads *l, const struct snapshot_ram *r,
 	return !cur.memsz || add_load(l, cur);
 }
 
-/* Fewer and larger segments until the program header table can count them:
- * e_phnum has 16 bits. */
+/* Fewer and larger segments, so that e_phnum can count them with its 16 bits, as
+ * far as RAM's own runs allow that. */
 static bool split(struct loads *l, const struct snapshot *s)
 {
-	for (uint64_t gap = 16 * PAGE; gap; gap <<= 2) {
+	for (uint64_t gap = 16 * PAGE; ; gap <<= 2) {
 		l->n = 0;
 		for (uint32_t i = 0; i < s->nram; i++)
 			if (!split_run(l, &s->ram[i], gap))
 				return false;
-		if (l->n < PN_XNUM - 1)
+		if (l->n < PN_XNUM - 1 || gap >= 1ull << 60)
 			return true;
 	}
-	return false;
+}
+
+/* Section header 0 tells the number of segments where e_phnum cannot.  libelf
+ * makes it with the first section, and fills what lies between that and the table
+ * with zeros: both stand at the same place. */
+static bool add_section(Elf *elf, GElf_Ehdr *h, uint64_t at)
+{
+	Elf_Scn *scn = elf_getscn(elf, 1);
+	GElf_Shdr s;
+
+	h->e_shoff = at;
+	h->e_shentsize = sizeof(Elf64_Shdr);
+	if (!scn || !gelf_getshdr(scn, &s))
+		return false;
+	s.sh_offset = at;
+	return gelf_update_shdr(scn, &s);
 }
 
 static bool write_headers(Elf *elf, const struct loads *l, size_t notes_len,
 			  uint64_t *note_at, uint64_t *data_at)
 {
 	size_t count = l->n + 1;
+	bool many = count >= PN_XNUM;
 	GElf_Ehdr h;
 	uint64_t at;
 
-	if (!gelf_newehdr(elf, ELFCLASS64) || !gelf_getehdr(elf, &h) ||
-	    !gelf_newphdr(elf, count))
+	if (!gelf_newehdr(elf, ELFCLASS64) || (many && !elf_newscn(elf)) ||
+	    !gelf_newphdr(elf, count) || !gelf_getehdr(elf, &h))
 		return false;
 	h.e_ident[EI_DATA] = ELFDATA2LSB;
 	h.e_type = ET_CORE;
@@ -127,10 +143,15 @@ static bool write_headers(Elf *elf, const struct loads *l, size_t notes_len,
 	h.e_phoff = sizeof(Elf64_Ehdr);
 	h.e_ehsize = sizeof(Elf64_Ehdr);
 	h.e_phentsize = sizeof(Elf64_Phdr);
-	h.e_phnum = (GElf_Half)count;
+	h.e_phnum = many ? PN_XNUM : (GElf_Half)count;
+	at = sizeof(Elf64_Ehdr) + count * sizeof(Elf64_Phdr);
+	if (many) {
+		if (!add_section(elf, &h, at))
+			return false;
+		at += 2 * sizeof(Elf64_Shdr);
+	}
 	if (!gelf_update_ehdr(elf, &h))
 		return false;
-	at = sizeof(Elf64_Ehdr) + count * sizeof(Elf64_Phdr);
 	at = *note_at = (at + 63) & ~63ull;
 	GElf_Phdr p = { .p_type = PT_NOTE, .p_offset = at, .p_filesz = notes_len,
 			.p_align = 4 };
@@ -162,8 +183,7 @@ static enum nst_status write_elf(const struct snapshot *s, int fd,
 
 	good = good && split(l, s);
 	if (!good)
-		return nst_fail(e, NST_SYSTEM, "out of memory, or more than "
-				"65534 separate runs of RAM");
+		return nst_fail(e, NST_SYSTEM, "out of memory");
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_WRITE, NULL);
 	good = elf && write_headers(elf, l, notes->len, &note_at, &at);

@@ -20,12 +20,58 @@
 #define FOLIO (4ull << 20)
 
 struct source {
+	char *name;          /* for messages; NULL: a temporary file */
 	int fd;              /* of what is mapped */
 	uint8_t *map;
 	uint64_t size;
 	const char *wrapping;/* outermost codec's name, or NULL */
 	bool plain;          /* fd is the file itself */
+	bool sparse;         /* it has holes */
 };
+
+/* -- what is mapped, for the handler of a read error ---------------------------- */
+
+#define MAX_KNOWN 32
+static struct source *known[MAX_KNOWN];
+
+static void know(struct source *s)
+{
+	for (int i = 0; i < MAX_KNOWN; i++) {
+		struct source *none = NULL;
+
+		if (__atomic_compare_exchange_n(&known[i], &none, s, false,
+						__ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST))
+			return;
+	}
+}
+
+static void forget(struct source *s)
+{
+	for (int i = 0; i < MAX_KNOWN; i++) {
+		struct source *self = s;
+
+		__atomic_compare_exchange_n(&known[i], &self, NULL, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+}
+
+const char *source_of_address(const void *address, uint64_t *offset)
+{
+	const uint8_t *p = address;
+
+	for (int i = 0; i < MAX_KNOWN; i++) {
+		struct source *s = __atomic_load_n(&known[i], __ATOMIC_SEQ_CST);
+
+		if (!s || p < s->map || p >= s->map + s->size)
+			continue;
+		*offset = (uint64_t)(p - s->map);
+		return s->name && s->plain ? s->name : "a temporary file";
+	}
+	return NULL;
+}
+
+/* -- opening --------------------------------------------------------------------- */
 
 static enum nst_status sys_fail(struct nst_error *e, const char *what)
 {
@@ -39,6 +85,7 @@ static enum nst_status map_fd(struct source *s, struct nst_error *e)
 	if (fstat(s->fd, &st))
 		return sys_fail(e, "cannot stat");
 	s->size = (uint64_t)st.st_size;
+	s->sparse = (uint64_t)st.st_blocks * 512 < s->size;
 	if (!s->size)
 		return NST_OK;
 	s->map = mmap(NULL, s->size, PROT_READ, MAP_SHARED, s->fd, 0);
@@ -46,11 +93,13 @@ static enum nst_status map_fd(struct source *s, struct nst_error *e)
 		s->map = NULL;
 		return sys_fail(e, "cannot map");
 	}
+	know(s);
 	return NST_OK;
 }
 
 static void unmap(struct source *s)
 {
+	forget(s);
 	if (s->map)
 		munmap(s->map, s->size);
 	s->map = NULL;
@@ -140,6 +189,7 @@ static enum nst_status open_layers(const char *path, int layers,
 	if (!s)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	s->fd = -1;
+	s->name = strdup(path);
 	st = open_and_peel(s, path, layers, e);
 	if (st) {
 		source_close(s);
@@ -182,6 +232,18 @@ enum nst_status source_from_fd(int fd, struct source **out,
 	return NST_OK;
 }
 
+uint64_t source_next_data(const struct source *s, uint64_t off)
+{
+	off_t data;
+
+	if (!s->sparse)
+		return off;
+	data = lseek(s->fd, (off_t)off, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		return s->size;
+	return data < 0 ? off : (uint64_t)data;
+}
+
 void source_release(struct source *s, uint64_t off, uint64_t len)
 {
 	/* A little more: the kernel maps whole folios round what is touched. */
@@ -199,6 +261,7 @@ void source_close(struct source *s)
 	if (!s)
 		return;
 	unmap(s);
+	free(s->name);
 	free(s);
 }
 

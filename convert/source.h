@@ -33,8 +33,15 @@ int source_fd(const struct source *s);            /* the unwrapped bytes' file *
 /* Pointer to [off, off+len), or NULL where that is beyond the end.  Valid
  * until source_close. */
 const uint8_t *source_at(struct source *s, uint64_t off, size_t len);
+/* The first byte from off on that is not in a hole of the file; the size where all
+ * the rest is. */
+uint64_t source_next_data(const struct source *s, uint64_t off);
 /* These bytes are done with for now: what a pass over a big file calls behind
  * itself to keep its memory small.  Pointers stay valid. */
 void source_release(struct source *s, uint64_t off, uint64_t len);
+
+/* For a handler of SIGBUS, which is how a read error of a mapped file shows: the
+ * name of the file that address belongs to and where in it, or NULL. */
+const char *source_of_address(const void *address, uint64_t *offset);
 
 #endif

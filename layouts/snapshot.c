@@ -91,11 +91,19 @@ bool snapshot_add_region(struct snapshot *s, const char *device,
 
 uint8_t *snapshot_ram_at(const struct snapshot *s, uint64_t gpa, uint64_t len)
 {
-	for (uint32_t i = 0; i < s->nram; i++) {
-		const struct snapshot_ram *r = &s->ram[i];
-		if (gpa >= r->gpa && gpa - r->gpa < r->size &&
-		    len <= r->size - (gpa - r->gpa))
-			return r->host + (gpa - r->gpa);
+	uint32_t from = 0, to = s->nram;
+
+	while (from < to) {
+		uint32_t mid = from + (to - from) / 2;
+		const struct snapshot_ram *r = &s->ram[mid];
+
+		if (gpa < r->gpa)
+			to = mid;
+		else if (gpa - r->gpa >= r->size)
+			from = mid + 1;
+		else
+			return len <= r->size - (gpa - r->gpa) ?
+				r->host + (gpa - r->gpa) : NULL;
 	}
 	return NULL;
 }

@@ -115,6 +115,14 @@ int runs_walk(const struct ram_runs *r, struct container *c, uint32_t part,
 
 		for (; !rc && k < n && base + k < to; k++) {
 			uint64_t left = v->filesz - k * PIECE;
+			uint64_t here = v->offset + k * PIECE;
+			uint64_t skip = (source_next_data(c->src, here) - here) /
+				PIECE;
+
+			if (skip) { /* a hole: zeros */
+				k += skip - 1;
+				continue;
+			}
 			rc = piece(c, v, k * PIECE, left < PIECE ? left : PIECE,
 				   fn, arg);
 		}

@@ -2,7 +2,6 @@
  * stream share: vCPUs, nested states, patches, rewriting. */
 #include "convert/qemu/stream.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -289,30 +288,6 @@ static enum nst_status finish_insert(struct qstream *q, struct rewrite *w,
 	return NST_OK;
 }
 
-static enum nst_status copy_range(int from, uint64_t at, uint64_t len, int to,
-				  uint64_t out, struct nst_error *e)
-{
-	loff_t i = (loff_t)at, o = (loff_t)out;
-	char buf[65536];
-
-	while (len) {
-		ssize_t n = copy_file_range(from, &i, to, &o, len, 0);
-		if (n <= 0) {
-			n = pread(from, buf, len < sizeof buf ? len : sizeof buf,
-				  i);
-			if (n <= 0)
-				return nst_fail(e, NST_SYSTEM, "cannot read: %s",
-						n ? strerror(errno) : "cut");
-			if (outfile_pwrite(to, buf, (size_t)n, (uint64_t)o, e))
-				return e->status;
-			i += n;
-			o += n;
-		}
-		len -= (uint64_t)n;
-	}
-	return NST_OK;
-}
-
 static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 				    uint64_t from, int fd, struct nst_error *e)
 {
@@ -323,13 +298,13 @@ static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 	if (!w->insert_len && !from) {
 		st = outfile_clone(src, fd, e);
 	} else {
-		st = copy_range(src, from, cut - from, fd, 0, e);
+		st = outfile_copy(src, from, cut - from, fd, 0, e);
 		if (!st)
 			st = outfile_pwrite(fd, w->insert, w->insert_len,
 					    cut - from, e);
 		if (!st)
-			st = copy_range(src, cut, size - cut, fd,
-					cut - from + w->insert_len, e);
+			st = outfile_copy(src, cut, size - cut, fd,
+					  cut - from + w->insert_len, e);
 	}
 	for (size_t i = 0; !st && i < w->n; i++) {
 		uint64_t at = w->piece[i].at - from;

@@ -11,7 +11,7 @@ status 0 "$n" scan --base 0x100000 "$T/ram"
 says '0x100000 .*v4.14 (certain)'
 says '0x102000 '
 says 'all together: v4.14'
-status 0 "$n" scan --json --base 1M -J 2 "$T/ram"
+status 0 "$n" scan --json --base 1M -j 2 "$T/ram"
 says '"layout": "v4.14"'
 status 2 "$n" scan --base 0x10 "$T/ram"
 status 2 "$n" scan --base xyz "$T/ram"
