@@ -188,6 +188,20 @@ static void locate(const struct vmcs12_page *p, struct nst_error *e)
 		nst_fail(e, inner.status, "vCPU %d: %s", p->vcpu, inner.text);
 }
 
+/* KVM names no current VMCS beside an enlightened one; taking such a page for
+ * either could be wrong. */
+static enum nst_status contradicts_itself(const struct vmcs12_page *p,
+					  struct nst_error *e)
+{
+	if (p->kind != VMCS12_EVMCS_STATE || p->gpa == ~0ull)
+		return NST_OK;
+	nst_fail(e, NST_BAD_INPUT, "a nested state with the EVMCS flag and a "
+		 "current VMCS, 0x%llx: one of them is wrong",
+		 (unsigned long long)p->gpa);
+	locate(p, e);
+	return NST_BAD_INPUT;
+}
+
 static enum nst_status remap_all(const struct scan *s,
 				 const struct plan_options *o, struct plan *out,
 				 struct nst_error *e)
@@ -198,6 +212,9 @@ static enum nst_status remap_all(const struct scan *s,
 
 		pp->page = &s->page[i];
 		pp->why_not = left_alone(pp->page, o);
+		st = contradicts_itself(pp->page, e);
+		if (st)
+			return st;
 		if (pp->why_not)
 			continue;
 		st = remap_page(out->from, out->to, pp->page->data, pp->after,

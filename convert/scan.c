@@ -201,12 +201,12 @@ static enum vmcs12_kind kind_in_ram(const struct scan *s,
 {
 	if (evmcs_is(p->data))
 		return VMCS12_EVMCS;
-	for (uint32_t i = 0; i < nstates; i++) {
-		if (vmxon_pa(&states[i]) == p->gpa)
-			return VMCS12_VMXON;
+	for (uint32_t i = 0; i < nstates; i++)
 		if (vmcs12_pa(&states[i]) == p->gpa)
 			return VMCS12_STALE;
-	}
+	for (uint32_t i = 0; i < nstates; i++)
+		if (vmxon_pa(&states[i]) == p->gpa)
+			return VMCS12_VMXON;
 	if (is_zero_beyond(p->data, 12))
 		return VMCS12_EMPTY;
 	/* launch_state is 0 or 1 in everything that KVM wrote; and bytes that no

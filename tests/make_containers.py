@@ -64,7 +64,7 @@ def stream_head(f, total, machine=b"pc-q35-10.0"):
             b"\6pc.ram" + struct.pack(">QQ", total, 0x10) + footer(2))
 
 
-def stream(path, mib, every=65536, seed=None, cpus=()):
+def stream(path, mib, every=65536, seed=None, cpus=(cpu(),)):
     """Every page a plain record; cpus: bodies of cpu sections."""
     with open(path, "wb", 1 << 20) as f:
         stream_head(f, mib << 20)

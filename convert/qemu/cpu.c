@@ -315,7 +315,7 @@ uint64_t qcpu_length(const uint8_t *p, uint64_t at, uint64_t end,
 		if (!s)
 			return before - at;
 		if (!cur_skip(&c, s->size))
-			return 0;
+			return ~0ull;
 	}
 }
 

@@ -186,6 +186,9 @@ static uint64_t body_end(struct qstream *q, const struct cursor *c,
 		if (len && len <= room &&
 		    footer_at(q, c->p, c->at + len, c->end, id))
 			return c->at + len;
+		/* Without footers all that follows would pass for its end. */
+		if (len == ~0ull && !q->footers)
+			return 0;
 	}
 	return resync(q, c->p, c->at, c->end, id);
 }
@@ -206,8 +209,8 @@ static enum nst_status device(struct qstream *q, struct cursor *c,
 		q->room = room;
 	}
 	s = &q->section[q->nsections++];
-	*s = (struct qsection){ .instance = instance, .version = version,
-				.body = c->at };
+	*s = (struct qsection){ .id = id, .instance = instance,
+				.version = version, .body = c->at };
 	strcpy(s->name, name);
 	s->end = body_end(q, c, s, id);
 	if (!s->end)
@@ -231,6 +234,17 @@ static enum nst_status ram_section(struct qstream *q, struct cursor *c,
 	q->ram_id = id;
 	q->ram_last = c->at;
 	return qram_start(q, c, e);
+}
+
+/* A device's section of several parts, of which QEMU has few (dirty bitmaps). */
+static enum nst_status device_part(struct qstream *q, struct cursor *c,
+				   uint64_t at, uint32_t id,
+				   struct nst_error *e)
+{
+	for (uint32_t i = 0; i < q->nsections; i++)
+		if (q->section[i].id == id)
+			return device(q, c, "", id, 0, 0, e);
+	return bad(e, at, "a part of a section that never began");
 }
 
 static enum nst_status section(struct qstream *q, struct cursor *c,
@@ -257,7 +271,7 @@ static enum nst_status section(struct qstream *q, struct cursor *c,
 		q->ram_last = at;
 		st = qram_records(q, c, e);
 	} else {
-		st = device(q, c, "", id, 0, 0, e);
+		st = device_part(q, c, at, id, e);
 	}
 	if (st || !q->footers)
 		return st;
@@ -290,9 +304,36 @@ static enum nst_status command(struct qstream *q, struct cursor *c,
 	return NST_OK;
 }
 
+/* One damaged byte can look like the end: a VM has RAM and a CPU, and no section
+ * with a number that is yet to come follows.  (Stale bytes may.) */
+static enum nst_status check_end(struct qstream *q, struct cursor *c,
+				 struct nst_error *e)
+{
+	bool cpu = false;
+	uint32_t last = q->ram_id;
+
+	for (uint32_t i = 0; i < q->nsections; i++) {
+		cpu |= !strcmp(q->section[i].name, "cpu");
+		if (q->section[i].id > last)
+			last = q->section[i].id;
+	}
+	if (!q->have_ram || !cpu)
+		return bad(e, c->at, q->have_ram ? "the end, without a cpu "
+			   "section before it," : "the end, without RAM before "
+			   "it,");
+	if (c->at + 1 < c->end &&
+	    plausible_header(c->p, c->at + 1, c->end, last))
+		return bad(e, c->at, "an end mark with a section behind it");
+	return NST_OK;
+}
+
 static enum nst_status end_mark(struct qstream *q, struct cursor *c,
 				struct nst_error *e)
 {
+	enum nst_status st = check_end(q, c, e);
+
+	if (st)
+		return st;
 	c->at++;
 	q->end = c->at;
 	if (c->at == c->end || c->p[c->at] != S_VMDESC)

@@ -40,7 +40,7 @@ struct qindex {
 
 struct qsection {
 	char name[256];
-	uint32_t instance, version;
+	uint32_t id, instance, version;
 	uint64_t body, end;
 };
 
@@ -111,7 +111,8 @@ struct qnested {
 	uint64_t page[2];      /* positions of vmcs12 and shadow vmcs12; 0 none */
 };
 
-/* cpu.c: length of a cpu body by the fixed table, 0 where it does not hold. */
+/* cpu.c: length of a cpu body by the fixed table, 0 where it does not hold, ~0
+ * where it does but the stream ends before. */
 uint64_t qcpu_length(const uint8_t *p, uint64_t at, uint64_t end,
 		     uint32_t version);
 enum nst_status qcpu_load(struct qstream *q, const struct qsection *s,
