@@ -2,16 +2,20 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/layout_arg.h"
+#include "cli/resume/gdb.h"
+#include "cli/resume/gdb_socket.h"
 #include "cli/resume/session.h"
 #include "convert/compare.h"
 #include "convert/load.h"
 #include "convert/snapshot.h"
 
 enum { OPT_UNTIL = 256, OPT_MAX_INSNS, OPT_MAX_EXITS, OPT_EXPECT, OPT_STRICT,
-       OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_JSON, OPT_DEVICES,
+       OPT_IGNORE_RAM, OPT_REPORT, OPT_PML_LOG, OPT_JSON, OPT_DEVICES, OPT_NO_SANDBOX,
        OPT_HASH, OPT_CHECK_HASHES,
        OPT_TRACE, OPT_L1, OPT_EPT, OPT_CPU, OPT_L0, OPT_ENGINE, OPT_FROM,
        OPT_RAM, OPT_GDB, OPT_REGS, OPT_SREGS };
@@ -58,6 +62,8 @@ static const struct argp_option options[] = {
 	  "core (default) or real KVM", 3 },
 	{ "devices", OPT_DEVICES, "ignore", 0, "A device of the VM that the core "
 	  "has not reads all ones, instead of stopping the run", 3 },
+	{ "no-sandbox", OPT_NO_SANDBOX, NULL, 0, "Run the guest in this process, "
+	  "with all its privileges and system calls", 3 },
 	{ "quiet", 'q', NULL, 0, "No warnings", 4 },
 	{ 0 },
 };
@@ -151,6 +157,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "%s: not ignore", arg);
 		s->engine.ignore_devices = true;
 		return 0;
+	case OPT_NO_SANDBOX: s->sandbox.off = true; return 0;
 	case OPT_JSON: s->json = s->trace.json = true; return 0;
 	case OPT_PML_LOG: s->pml_log = arg; return 0;
 	case OPT_REGS: s->load.regs = arg; return 0;
@@ -276,8 +283,6 @@ static int finish(struct session *s, int status, struct out *o)
 
 	if (s->report || s->json)
 		session_report(s, o);
-	if (s->ops->save(s->g, s->snapshot, &e))
-		return cli_fail(s->file, &e);
 	if (s->out && snapshot_write(s->snapshot, s->out, s->force, &e))
 		return cli_fail(s->out, &e);
 	if (s->expect && !status)
@@ -285,18 +290,122 @@ static int finish(struct session *s, int status, struct out *o)
 	return status;
 }
 
-static int run(struct session *s)
+static int report(struct session *s, int status)
 {
 	struct nst_error e;
-	enum nst_status st = session_run(s, &e);
 	struct out *o = out_open(s->json, stdout);
-	int status = finish(s, st ? cli_fail(s->file, &e) : NST_OK, o);
 
+	status = finish(s, status, o);
 	if (!out_close(o) && !status) {
 		nst_fail(&e, NST_SYSTEM, "cannot write: %m");
 		status = cli_fail(NULL, &e);
 	}
 	return status;
+}
+
+/* -- the run, in a process of its own unless --no-sandbox ------------------------------- */
+static enum nst_status isolate(void *arg, struct nst_error *e)
+{
+	struct session *s = arg;
+	int keep[3];
+	unsigned n = 0;
+
+	if (s->hashes)
+		keep[n++] = fileno(s->hashes);
+	if (s->pml)
+		keep[n++] = fileno(s->pml);
+	if (s->gdb_fd >= 0)
+		keep[n++] = s->gdb_fd;
+	return sandbox_enter(&s->sandbox, keep, n, e);
+}
+
+/* Fills s->snapshot and s->result; *ran: they are worth a report. */
+static int guest(struct session *s, bool *ran)
+{
+	struct nst_error e;
+	enum nst_status st;
+	int status = NST_OK;
+
+	*ran = false;
+	s->engine.isolate = isolate;
+	s->engine.isolate_arg = s;
+	if (s->ops->create(&s->g, s->snapshot, &s->engine, &e))
+		return cli_fail(s->file, &e);
+	st = session_run(s, &e);
+	if (st)
+		status = cli_fail(s->file, &e);
+	session_take_result(s);
+	if (s->ops->save(s->g, s->snapshot, &e))
+		status = cli_fail(s->file, &e);
+	else
+		*ran = true;
+	s->ops->destroy(s->g);
+	return status;
+}
+
+static _Noreturn void be_guest(struct session *s)
+{
+	bool ran;
+	int status = guest(s, &ran);
+
+	if (ran) {
+		sandbox_send_snapshot(&s->sandbox, s->snapshot);
+		sandbox_send_result(&s->sandbox, &s->result, sizeof s->result);
+	}
+	sandbox_end(&s->sandbox, status);
+}
+
+/* The parent keeps the debugger's connection. */
+static enum nst_status split(struct session *s, struct nst_error *e)
+{
+	int pair[2] = { -1, -1 };
+	enum nst_status st;
+
+	if (s->gdb_fd >= 0 && !s->sandbox.off &&
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return nst_fail(e, NST_SYSTEM, "socketpair: %m");
+	st = sandbox_fork(&s->sandbox, e);
+	if (st || pair[0] < 0)
+		return st;
+	if (sandbox_is_child(&s->sandbox)) {
+		close(s->gdb_fd);
+		close(pair[0]);
+		s->gdb_fd = pair[1];
+	} else {
+		close(pair[1]);
+		s->sandbox.outer = s->gdb_fd;
+		s->sandbox.inner = pair[0];
+	}
+	return st;
+}
+
+static int run(struct session *s)
+{
+	struct nst_error e;
+	enum nst_status st = session_open(s, &e);
+	bool ran;
+	int status;
+
+	s->gdb_fd = -1;
+	if (!st && s->gdb)
+		st = gdb_accept(s->gdb, &s->gdb_fd, &e);
+	if (!st)
+		st = split(s, &e);
+	if (st)
+		return cli_fail(s->file, &e);
+	if (sandbox_is_child(&s->sandbox))
+		be_guest(s);
+	if (!sandbox_is_parent(&s->sandbox))
+		status = guest(s, &ran);
+	else
+		status = sandbox_await(&s->sandbox, s->file, s->snapshot,
+				       &s->result, sizeof s->result, &ran);
+	if (ran && !session_result_is_sane(s)) {
+		nst_fail(&e, NST_SYSTEM, "the process that ran the guest sent "
+			 "nonsense");
+		return cli_fail(s->file, &e);
+	}
+	return ran ? report(s, status) : status;
 }
 
 /* What the machine will not have that the VM had. */
@@ -324,16 +433,24 @@ static void warn_devices(const struct session *s)
 
 int cmd_resume(int argc, char **argv)
 {
-	struct session s = { .limits = { ~0ull, ~0ull } };
+	struct session s = { .limits = { ~0ull, ~0ull },
+			     .sandbox = SANDBOX_NONE };
 	struct loaded in;
 	struct nst_error e;
 	int status;
 
 	cli_parse(&argp, argc, argv, &s);
 	s.ops = pick_engine(s.engine_name, &e);
+	if (s.ops == &engine_kvm && s.gdb) {
+		nst_fail(&e, NST_USAGE, "--gdb needs --engine core");
+		s.ops = NULL;
+	}
 	if (!s.ops)
 		return cli_fail(NULL, &e);
+	if (s.ops == &engine_kvm)
+		s.sandbox.off = true; /* KVM keeps the guest in */
 	s.load.ram = s.ram;
+	s.load.share_ram = !s.sandbox.off;
 	if (load_converted(s.file, &s.load, &in, &e))
 		return cli_fail(s.file, &e);
 	if (*in.note)
@@ -343,12 +460,7 @@ int cmd_resume(int argc, char **argv)
 	if (s.ops == &engine_core)
 		warn_devices(&s);
 	session_hooks(&s);
-	if (s.ops->create(&s.g, s.snapshot, &s.engine, &e)) {
-		snapshot_free(s.snapshot);
-		return cli_fail(s.file, &e);
-	}
 	status = run(&s);
-	s.ops->destroy(s.g);
 	snapshot_free(s.snapshot);
 	return status;
 }

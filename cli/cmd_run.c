@@ -20,6 +20,7 @@
 #include "cli/cpu_model.h"
 #include "cli/load.h"
 #include "cli/run.h"
+#include "convert/snapshot.h"
 #include "convert/source.h"
 
 /* Instructions between two looks at the keyboard and at Ctrl-C. */
@@ -28,7 +29,8 @@
 #define MAX_RAM (1ull << 40)
 
 enum { OPT_APPEND = 256, OPT_INITRD, OPT_SMP, OPT_CPU, OPT_MAX_INSNS, OPT_TRACE,
-       OPT_SNAPSHOT_AT, OPT_SERIAL, OPT_STATS, OPT_KERNEL, OPT_QUIET };
+       OPT_SNAPSHOT_AT, OPT_SERIAL, OPT_STATS, OPT_KERNEL,
+       OPT_NO_SANDBOX };
 
 struct run {
 	const char *kernel, *append, *initrd, *cpu, *snapshot, *output, *serial;
@@ -37,9 +39,12 @@ struct run {
 	bool stats, input_open;
 	struct trace trace;
 	FILE *console;
-	struct guest_ram memory;
+	struct boot boot;
+	struct source *image;
+	struct hv_ops ops;
 	struct vm *vm;
 	struct run_moment moment; /* --snapshot-at */
+	struct sandbox sandbox;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -63,6 +68,8 @@ static const struct argp_option options[] = {
 	{ "serial", OPT_SERIAL, "FILE", 0,
 	  "Write the console to FILE, not standard output", 0 },
 	{ "stats", OPT_STATS, NULL, 0, "Print counts at the end", 0 },
+	{ "no-sandbox", OPT_NO_SANDBOX, NULL, 0, "Run the guest in this process, "
+	  "with all its privileges and system calls", 0 },
 	{ "quiet", 'q', NULL, 0, "No warnings", 0 },
 	{ 0 },
 };
@@ -162,6 +169,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_STATS:
 		r->stats = true;
 		return 0;
+	case OPT_NO_SANDBOX:
+		r->sandbox.off = true;
+		return 0;
 	case 'q':
 		cli_quiet = true;
 		return 0;
@@ -250,15 +260,16 @@ static void on_signal(int sig)
 }
 
 /* -- setting up ------------------------------------------------------------------------- */
-static enum nst_status map_ram(struct run *r, struct guest_ram *ram,
-			       struct nst_error *e)
+/* Shared where the parent has to write it to a file afterwards. */
+static enum nst_status make_ram(struct run *r, struct nst_error *e)
 {
-	enum nst_status st;
+	struct guest_ram *ram = &r->boot.ram;
+	int share = r->snapshot && !r->sandbox.off ? MAP_SHARED : MAP_PRIVATE;
 
 	ram->low = r->ram < PCI_HOLE ? r->ram : PCI_HOLE;
 	ram->high = r->ram - ram->low;
 	ram->host = mmap(NULL, r->ram, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			 share | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ram->host == MAP_FAILED)
 		return nst_fail(e, NST_SYSTEM, "no address space for %" PRIu64
 				" MiB of RAM: %s", r->ram >> 20,
@@ -266,31 +277,7 @@ static enum nst_status map_ram(struct run *r, struct guest_ram *ram,
 	/* Random accesses of the guest are random accesses here: spare the
 	 * host's TLB. */
 	madvise(ram->host, r->ram, MADV_HUGEPAGE);
-	st = hv_map_ram(r->vm, 0, ram->low, ram->host, e);
-	if (!st && ram->high)
-		st = hv_map_ram(r->vm, 1ull << 32, ram->high,
-				ram->host + ram->low, e);
-	return st;
-}
-
-static enum nst_status make_vcpus(struct run *r, const struct boot *b,
-				  struct nst_error *e)
-{
-	struct snapshot_vcpu ap = { .have = 1u << SN_MP_STATE,
-		.mp_state.mp_state = KVM_MP_STATE_UNINITIALIZED };
-	enum nst_status st = NST_OK;
-
-	for (unsigned i = 0; i < r->smp && !st; i++) {
-		struct vcpu *c = hv_vcpu_new(r->vm);
-
-		if (!c)
-			return nst_fail(e, NST_SYSTEM, "out of memory");
-		if (r->cpu)
-			st = cpu_model_set(c, r->cpu, e);
-		if (!st)
-			st = hv_vcpu_load(c, i ? &ap : &b->cpu, e);
-	}
-	return st;
+	return NST_OK;
 }
 
 static enum nst_status read_initrd(const char *path, struct boot *b,
@@ -313,28 +300,77 @@ static enum nst_status read_initrd(const char *path, struct boot *b,
 	return NST_OK;
 }
 
-static int set_up(struct run *r)
+/* Everything of the host's that the run needs. */
+static int open_files(struct run *r)
 {
-	struct boot b = { .append = r->append, .kernel_name = r->kernel,
-			  .cpus = r->smp };
+	struct boot *b = &r->boot;
 	struct nst_error e = { 0 };
 	struct source *src;
 
-	if (r->initrd && read_initrd(r->initrd, &b, &e))
+	*b = (struct boot){ .append = r->append, .kernel_name = r->kernel,
+			    .cpus = r->smp };
+	if (r->initrd && read_initrd(r->initrd, b, &e))
 		return cli_fail(r->initrd, &e);
 	if (source_open(r->kernel, &src, &e))
 		return cli_fail(r->kernel, &e);
-	b.image_size = source_size(src);
-	b.image = source_at(src, 0, b.image_size);
-	if (!b.image)
-		b.image_size = 0;
-	if (map_ram(r, &b.ram, &e) || boot_load(&b, &e) ||
-	    make_vcpus(r, &b, &e)) {
-		source_close(src);
-		return cli_fail(r->kernel, &e);
+	r->image = src;
+	b->image_size = source_size(src);
+	b->image = source_at(src, 0, b->image_size);
+	if (!b->image)
+		b->image_size = 0;
+	if (make_ram(r, &e))
+		return cli_fail(NULL, &e);
+	if (r->serial && !(r->console = fopen(r->serial, "we"))) {
+		nst_fail(&e, NST_SYSTEM, "%s", strerror(errno));
+		return cli_fail(r->serial, &e);
 	}
-	r->memory = b.ram;
-	source_close(src);
+	return NST_OK;
+}
+
+static enum nst_status make_vm(struct run *r, struct nst_error *e)
+{
+	const struct guest_ram *ram = &r->boot.ram;
+	enum nst_status st;
+
+	r->vm = hv_vm_new(&r->ops);
+	for (unsigned i = 0; r->vm && i < r->smp; i++)
+		if (!hv_vcpu_new(r->vm))
+			r->vm = NULL; /* the process ends with it */
+	if (!r->vm)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	st = hv_map_ram(r->vm, 0, ram->low, ram->host, e);
+	if (!st && ram->high)
+		st = hv_map_ram(r->vm, 1ull << 32, ram->high,
+				ram->host + ram->low, e);
+	return st;
+}
+
+static enum nst_status load_vcpus(struct run *r, struct nst_error *e)
+{
+	struct snapshot_vcpu ap = { .have = 1u << SN_MP_STATE,
+		.mp_state.mp_state = KVM_MP_STATE_UNINITIALIZED };
+	enum nst_status st = NST_OK;
+
+	for (unsigned i = 0; i < r->smp && !st; i++) {
+		struct vcpu *c = hv_vcpu(r->vm, i);
+
+		if (r->cpu)
+			st = cpu_model_set(c, r->cpu, e);
+		if (!st)
+			st = hv_vcpu_load(c, i ? &ap : &r->boot.cpu, e);
+	}
+	return st;
+}
+
+/* The image is looked at in the sandbox only. */
+static int set_up(struct run *r)
+{
+	struct nst_error e = { 0 };
+	int serial = fileno(r->console);
+
+	if (make_vm(r, &e) || sandbox_enter(&r->sandbox, &serial, 1, &e) ||
+	    boot_load(&r->boot, &e) || load_vcpus(r, &e))
+		return cli_fail(r->kernel, &e);
 	if (r->trace.insns)
 		hv_set_trace(r->vm, true);
 	return NST_OK;
@@ -424,55 +460,112 @@ static int exit_status(const struct run *r, const struct hv_stop *stop)
 	return NST_BAD_INPUT;
 }
 
+/* -- the two processes ------------------------------------------------------------------ */
+static void choose_hooks(struct run *r)
+{
+	struct hv_ops *o = &r->ops;
+
+	o->console = on_console;
+	o->arg = r;
+	if (r->trace.io || r->moment.port >= 0)
+		o->io = on_io;
+	if (r->trace.exits) {
+		o->vmexit = on_exit_;
+		o->vmentry = on_entry;
+	}
+	if (r->trace.pml)
+		o->pml = on_pml;
+	if (r->trace.events)
+		o->event = on_event;
+	if (r->trace.insns)
+		o->insn = on_insn;
+}
+
+/* Where the guest runs.  *s: the VM as it stopped, if one was asked for. */
+static int guest(struct run *r, struct snapshot **s)
+{
+	struct nst_error e;
+	struct hv_stop stop;
+	int status = set_up(r);
+
+	if (status)
+		return status;
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	run_loop(r, &stop);
+	status = exit_status(r, &stop);
+	if (r->snapshot && run_take_snapshot(r->vm, &r->boot.ram, s, &e))
+		status = cli_fail(r->output, &e);
+	if (r->stats)
+		run_print_stats(r->vm);
+	if (r->serial && fclose(r->console)) {
+		nst_fail(&e, NST_SYSTEM, "%s", strerror(errno));
+		status = cli_fail(r->serial, &e);
+	}
+	hv_vm_free(r->vm);
+	return status;
+}
+
+static _Noreturn void be_guest(struct run *r)
+{
+	struct snapshot *s = NULL;
+	int status = guest(r, &s);
+	const uint32_t taken = s != NULL;
+
+	if (s)
+		sandbox_send_snapshot(&r->sandbox, s);
+	sandbox_send_result(&r->sandbox, &taken, sizeof taken);
+	sandbox_end(&r->sandbox, status);
+}
+
+/* Where the files are. */
+static int keep(struct run *r, struct snapshot **s)
+{
+	uint32_t taken = 0;
+	bool got;
+	int status;
+
+	*s = run_new_snapshot(r->smp, &r->boot.ram);
+	status = sandbox_await(&r->sandbox, r->kernel, *s, &taken, sizeof taken,
+			       &got);
+	if (!got || !taken) {
+		snapshot_free(*s);
+		*s = NULL;
+	}
+	return status;
+}
+
+static int run_it(struct run *r)
+{
+	struct snapshot *s = NULL;
+	struct nst_error e;
+	int status;
+
+	if (sandbox_fork(&r->sandbox, &e))
+		return cli_fail(r->kernel, &e);
+	if (sandbox_is_child(&r->sandbox))
+		be_guest(r);
+	status = sandbox_is_parent(&r->sandbox) ? keep(r, &s) : guest(r, &s);
+	if (s && snapshot_write(s, r->output, true, &e))
+		status = cli_fail(r->output, &e);
+	snapshot_free(s);
+	return status;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct run r = { .ram = DEFAULT_RAM, .max_insns = UINT64_MAX, .smp = 1,
-			 .console = stdout,
+			 .console = stdout, .sandbox = SANDBOX_NONE,
 			 .moment = { UINT64_MAX, UINT64_MAX, -1, 0, false } };
-	struct hv_ops ops = { .console = on_console, .arg = &r };
-	struct hv_stop stop;
 	int status;
 
 	cli_parse(&argp, argc, argv, &r);
-	if (r.trace.io || r.moment.port >= 0)
-		ops.io = on_io;
-	if (r.trace.exits) {
-		ops.vmexit = on_exit_;
-		ops.vmentry = on_entry;
-	}
-	if (r.trace.pml)
-		ops.pml = on_pml;
-	if (r.trace.events)
-		ops.event = on_event;
-	if (r.trace.insns)
-		ops.insn = on_insn;
-	if (r.serial && !(r.console = fopen(r.serial, "we"))) {
-		fprintf(stderr, "nstate: %s: %s\n", r.serial, strerror(errno));
-		return NST_SYSTEM;
-	}
-	r.vm = hv_vm_new(&ops);
-	if (!r.vm) {
-		fputs("nstate: out of memory\n", stderr);
-		return NST_SYSTEM;
-	}
-	status = set_up(&r);
-	if (status) {
-		hv_vm_free(r.vm);
+	choose_hooks(&r);
+	status = open_files(&r);
+	if (status)
 		return status;
-	}
 	r.input_open = open_keyboard();
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
-	run_loop(&r, &stop);
-	status = exit_status(&r, &stop);
-	if (r.snapshot && run_write_snapshot(r.vm, &r.memory, r.output))
-		status = NST_SYSTEM;
-	if (r.stats)
-		run_print_stats(r.vm);
-	if (r.serial && fclose(r.console)) {
-		fprintf(stderr, "nstate: %s: %s\n", r.serial, strerror(errno));
-		status = NST_SYSTEM;
-	}
-	hv_vm_free(r.vm);
+	status = run_it(&r);
+	source_close(r.image);
 	return status;
 }

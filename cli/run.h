@@ -4,6 +4,7 @@
 #define NSTATE_CLI_RUN_H
 
 #include "cli/load.h"
+#include "cli/sandbox.h"
 #include "cli/trace.h"
 #include "hvcore/hvcore.h"
 
@@ -21,9 +22,11 @@ bool run_moment_port(struct run_moment *m, uint16_t port);
  * standard error. */
 void run_report_stop(struct vm *vm, const struct hv_stop *stop);
 void run_print_stats(struct vm *vm);
-/* A snapshot of the whole VM; says what is wrong and returns its status. */
-int run_write_snapshot(struct vm *vm, const struct guest_ram *ram,
-		       const char *path);
+/* A snapshot with RAM that stays the caller's and nothing else yet; NULL: no memory. */
+struct snapshot *run_new_snapshot(unsigned vcpus, const struct guest_ram *ram);
+/* The whole VM. */
+enum nst_status run_take_snapshot(struct vm *vm, const struct guest_ram *ram,
+				  struct snapshot **out, struct nst_error *e);
 
 bool parse_number(const char *s, uint64_t *v);
 

@@ -53,23 +53,33 @@ static bool add_ram(struct snapshot *s, const struct guest_ram *ram)
 	return true;
 }
 
-int run_write_snapshot(struct vm *vm, const struct guest_ram *ram,
-		       const char *path)
+struct snapshot *run_new_snapshot(unsigned vcpus, const struct guest_ram *ram)
 {
-	struct snapshot *s = snapshot_new(hv_nvcpus(vm));
-	struct nst_error e = { 0 };
+	struct snapshot *s = snapshot_new(vcpus);
+
+	if (!s || !add_ram(s, ram)) {
+		snapshot_free(s);
+		return NULL;
+	}
+	s->origin = strdup("writer=nstate " NSTATE_VERSION "\n");
+	return s;
+}
+
+enum nst_status run_take_snapshot(struct vm *vm, const struct guest_ram *ram,
+				  struct snapshot **out, struct nst_error *e)
+{
+	struct snapshot *s = run_new_snapshot(hv_nvcpus(vm), ram);
 	enum nst_status st = NST_OK;
 
-	if (!s || !add_ram(s, ram))
-		st = nst_fail(&e, NST_SYSTEM, "out of memory");
-	else
-		s->origin = strdup("writer=nstate " NSTATE_VERSION "\n");
+	if (!s)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
 	for (unsigned i = 0; !st && i < s->nvcpus; i++)
-		st = hv_vcpu_save(hv_vcpu(vm, i), &s->vcpu[i], &e);
+		st = hv_vcpu_save(hv_vcpu(vm, i), &s->vcpu[i], e);
 	if (!st)
-		st = hv_vm_save(vm, s, &e);
-	if (!st)
-		st = snapshot_write(s, path, true, &e);
-	snapshot_free(s);
-	return st ? cli_fail(path, &e) : NST_OK;
+		st = hv_vm_save(vm, s, e);
+	if (st)
+		snapshot_free(s);
+	else
+		*out = s;
+	return st;
 }

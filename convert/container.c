@@ -412,6 +412,7 @@ enum nst_status container_load(struct container *c, struct snapshot **out,
 	s = snapshot_new(c->nvcpus ? c->nvcpus : 1);
 	if (!s)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
+	s->share_ram = c->options.share_ram;
 	if (c->ops->load)
 		st = c->ops->load(c, s, e);
 	else if (!c->nram)

@@ -102,6 +102,7 @@ struct container_options {
 	const char *snapshot;  /* qcow2: which one */
 	uint64_t base;         /* raw RAM: GPA of its first byte */
 	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
+	bool share_ram;        /* of what container_load makes: see snapshot.h */
 };
 
 struct container_ram { uint64_t gpa, size; };

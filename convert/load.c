@@ -143,11 +143,12 @@ static enum nst_status take_file(struct snapshot *s, const char *path,
 enum nst_status load_converted(const char *path, const struct load_options *o,
 			       struct loaded *out, struct nst_error *e)
 {
+	struct container_options open = { .share_ram = o->share_ram };
 	struct container *c;
 	enum nst_status st;
 
 	memset(out, 0, sizeof *out);
-	st = container_open(path, NULL, &c, e);
+	st = container_open(path, &open, &c, e);
 	if (st)
 		return st;
 	st = container_load(c, &out->snapshot, e);

@@ -29,6 +29,7 @@ struct load_options {
 	unsigned nram;
 	/* Files with a raw struct kvm_regs and kvm_sregs of vCPU 0, or NULL. */
 	const char *regs, *sregs;
+	bool share_ram;              /* see snapshot.h */
 	bool for_check;              /* RAM and registers may be missing */
 };
 

@@ -166,6 +166,49 @@ bool snapshot_set_nested(struct snapshot *s, uint32_t vcpu, const void *data,
 	return snapshot_take_note(s, SN_NESTED, vcpu, data, size) > 0;
 }
 
+static struct snapshot_extra *find_extra(struct snapshot *s, const char *name,
+					 uint32_t type, uint32_t vcpu)
+{
+	struct snapshot_extra *x;
+
+	for (uint32_t i = 0; i < s->nextra; i++) {
+		x = &s->extra[i];
+		if (!strcmp(x->name, name) && x->type == type && x->vcpu == vcpu)
+			return x;
+	}
+	x = realloc(s->extra, (s->nextra + 1) * sizeof *x);
+	if (!x)
+		return NULL;
+	s->extra = x;
+	x += s->nextra++;
+	*x = (struct snapshot_extra){ .type = type, .vcpu = vcpu };
+	strncpy(x->name, name, sizeof x->name - 1);
+	return x;
+}
+
+bool snapshot_replace_note(struct snapshot *s, const char *name, uint32_t type,
+			   uint32_t vcpu, const uint8_t *data, uint32_t size)
+{
+	struct snapshot_extra *x;
+	int taken = 0;
+
+	if (!strcmp(name, "NSTATE") && type == NOTE_REGIONS)
+		s->nregions = 0;
+	if (!strcmp(name, "KVM"))
+		taken = snapshot_take_note(s, type, vcpu, data, size);
+	else if (!strcmp(name, "NSTATE"))
+		taken = snapshot_take_own_note(s, type, data, size);
+	if (taken)
+		return taken > 0;
+	x = find_extra(s, name, type, vcpu);
+	if (!x)
+		return false;
+	free(x->data);
+	x->data = copy(data, size);
+	x->size = x->data ? size : 0;
+	return x->data != NULL;
+}
+
 /* -- writing ------------------------------------------------------------------ */
 
 static bool put_list(const struct note_sink *k, uint32_t type, uint32_t vcpu,

@@ -1,4 +1,4 @@
-/* snapshot_ram.c: memory for a snapshot's RAM: private, zeroed, reserved but
+/* snapshot_ram.c: memory for a snapshot's RAM: zeroed, reserved but
  * not committed; runs that touch become one. */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -32,7 +32,8 @@ bool snapshot_make_ram(struct snapshot *s, const struct ram_plan *runs,
 	if (!total)
 		return true;
 	host = mmap(NULL, total, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		    (s->share_ram ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS |
+		    MAP_NORESERVE, -1, 0);
 	if (host == MAP_FAILED)
 		return false;
 	s->release = release;

@@ -91,6 +91,7 @@ struct snapshot {
 	uint32_t nregions;
 	struct snapshot_extra *extra;
 	uint32_t nextra;
+	bool share_ram;            /* RAM is made such that a child's writes show */
 	/* Called by snapshot_free for whatever backs ram[] and the rest. */
 	void (*release)(struct snapshot *);
 	void *backing;

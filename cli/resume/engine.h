@@ -18,6 +18,10 @@ struct engine_options {
 	bool ept_identity;    /* builtin: missing EPT tables map one to one */
 	bool ignore_devices;  /* absent devices read ones instead of stopping */
 	struct hv_ops ops;
+	/* The engine has all it needs of the host: called before anything of the
+	 * snapshot reaches it. */
+	enum nst_status (*isolate)(void *arg, struct nst_error *e);
+	void *isolate_arg;
 };
 
 struct engine_ops {

@@ -30,15 +30,21 @@ static enum nst_status set_up(struct engine *g, struct snapshot *s,
 {
 	char release[64];
 	const char *l0 = l0_of(s, o, release, sizeof release);
-	enum nst_status st = hv_set_l0(g->vm, l0, e);
+	enum nst_status st = NST_OK;
 
+	for (uint32_t i = 0; i < s->nvcpus; i++)
+		if (!hv_vcpu_new(g->vm))
+			return nst_fail(e, NST_SYSTEM, "out of memory");
+	if (o->isolate)
+		st = o->isolate(o->isolate_arg, e);
+	if (!st)
+		st = hv_set_l0(g->vm, l0, e);
 	for (uint32_t i = 0; !st && i < s->nram; i++)
 		st = hv_map_ram(g->vm, s->ram[i].gpa, s->ram[i].size,
 				s->ram[i].host, e);
 	for (uint32_t i = 0; !st && i < s->nvcpus; i++) {
-		struct vcpu *c = hv_vcpu_new(g->vm);
-		if (!c)
-			return nst_fail(e, NST_SYSTEM, "out of memory");
+		struct vcpu *c = hv_vcpu(g->vm, i);
+
 		if (o->cpu || !snapshot_has(&s->vcpu[i], SN_CPUID))
 			st = hv_vcpu_set_model(c, o->cpu ? o->cpu : hv_cpu_models[0], e);
 	}

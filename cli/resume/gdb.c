@@ -381,23 +381,20 @@ static void handle(struct gdb *g)
 	}
 }
 
-enum nst_status gdb_serve(struct session *s, const char *address,
-			  struct nst_error *e)
+enum nst_status gdb_serve(struct session *s, struct nst_error *e)
 {
 	struct gdb *g = calloc(1, sizeof *g);
-	enum nst_status st;
 
-	if (!g)
+	if (!g || !(g->io = gdb_socket_new(s->gdb_fd))) {
+		free(g);
 		return nst_fail(e, NST_SYSTEM, "out of memory");
+	}
 	g->s = s;
 	g->thread = 1;
 	g->cpu = hv_vcpu(s->ops->core(s->g), 0);
 	s->debugger = g;
 	s->at_insn = on_insn;
-	st = gdb_accept(address, &g->io, e);
-	while (!st && !g->done) {
-		if (!gdb_receive(g->io, g->in, sizeof g->in))
-			break;
+	while (!g->done && gdb_receive(g->io, g->in, sizeof g->in)) {
 		handle(g);
 		if (!gdb_send(g->io, g->out))
 			break;
@@ -406,5 +403,5 @@ enum nst_status gdb_serve(struct session *s, const char *address,
 	s->debugger = NULL;
 	s->at_insn = NULL;
 	free(g);
-	return st;
+	return NST_OK;
 }

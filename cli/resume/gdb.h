@@ -8,9 +8,8 @@
 
 #include "cli/resume/session.h"
 
-/* Serves one debugger at address (":PORT", "HOST:PORT", or a path of a UNIX
- * socket) until it detaches, kills, or the VM stops for good. */
-enum nst_status gdb_serve(struct session *s, const char *address,
-			  struct nst_error *e);
+/* Serves the debugger at s->gdb_fd until it detaches, kills, or the VM stops for
+ * good. */
+enum nst_status gdb_serve(struct session *s, struct nst_error *e);
 
 #endif

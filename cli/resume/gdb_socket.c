@@ -61,28 +61,29 @@ static int listen_tcp(const char *address)
 	return fd;
 }
 
-enum nst_status gdb_accept(const char *address, struct gdb_socket **out,
-			   struct nst_error *e)
+enum nst_status gdb_accept(const char *address, int *out, struct nst_error *e)
 {
 	bool tcp = strchr(address, ':') && !strchr(address, '/');
 	int fd = tcp ? listen_tcp(address) : listen_unix(address);
-	struct gdb_socket *s;
 
-	*out = NULL;
 	if (fd < 0)
 		return nst_fail(e, NST_SYSTEM, "cannot listen at %s: %s",
 				address, strerror(errno));
 	fprintf(stderr, "nstate: waiting for gdb at %s\n", address);
-	s = calloc(1, sizeof *s);
-	if (s)
-		s->fd = accept(fd, NULL, NULL);
+	*out = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	close(fd);
-	if (!s || s->fd < 0) {
-		free(s);
+	if (*out < 0)
 		return nst_fail(e, NST_SYSTEM, "accept: %s", strerror(errno));
-	}
-	*out = s;
 	return NST_OK;
+}
+
+struct gdb_socket *gdb_socket_new(int fd)
+{
+	struct gdb_socket *s = calloc(1, sizeof *s);
+
+	if (s)
+		s->fd = fd;
+	return s;
 }
 
 void gdb_hang_up(struct gdb_socket *s)

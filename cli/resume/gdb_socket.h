@@ -11,9 +11,10 @@
 struct gdb_socket;
 
 /* Listens at ":PORT", "HOST:PORT" or a socket's path, says so on standard
- * error, and waits for one debugger. */
-enum nst_status gdb_accept(const char *address, struct gdb_socket **out,
-			   struct nst_error *e);
+ * error, and waits for one debugger: its connection. */
+enum nst_status gdb_accept(const char *address, int *out, struct nst_error *e);
+/* Takes the descriptor; NULL: out of memory. */
+struct gdb_socket *gdb_socket_new(int fd);
 void gdb_hang_up(struct gdb_socket *s);
 /* One packet's body, NUL-terminated; false: the debugger went away. */
 bool gdb_receive(struct gdb_socket *s, char *body, size_t len);

@@ -1,5 +1,6 @@
 /* report.c: what resume says at the end. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cli/resume/session.h"
 
@@ -12,13 +13,47 @@ static const char *const reasons[] = {
 	[HV_STOP_UNSUPPORTED] = "not supported",
 };
 
-void session_describe_stop(const struct session *s, char *buf, size_t len)
+void session_take_result(struct session *s)
 {
-	if (s->reached)
-		snprintf(buf, len, "reached %s", s->reached->text);
+	struct session_result *r = &s->result;
+	struct vm *vm = s->ops->core(s->g);
+
+	memset(r, 0, sizeof *r);
+	r->stop = s->stop;
+	r->reached = s->reached ? (int32_t)(s->reached - s->until) : -1;
+	r->stats = *s->ops->stats(s->g);
+	if (!vm) {
+		r->nplaces = 1;
+		r->place[0].level = s->stop.level;
+		r->place[0].rip = s->stop.rip;
+	}
+	for (unsigned i = 0; vm && i < hv_nvcpus(vm) && i < SESSION_PLACES; i++) {
+		r->nplaces = i + 1;
+		r->place[i].level = hv_level(hv_vcpu(vm, i));
+		r->place[i].rip = hv_linear_rip(hv_vcpu(vm, i));
+	}
+}
+
+/* It may come from a process that a guest took over. */
+bool session_result_is_sane(const struct session *s)
+{
+	const struct session_result *r = &s->result;
+
+	return r->nplaces <= SESSION_PLACES && r->reached >= -1 &&
+	       r->reached < (int32_t)s->nuntil &&
+	       (unsigned)r->stop.reason < sizeof reasons / sizeof *reasons &&
+	       memchr(r->stop.text, 0, sizeof r->stop.text);
+}
+
+static void describe_stop(const struct session *s, char *buf, size_t len)
+{
+	const struct session_result *r = &s->result;
+
+	if (r->reached >= 0)
+		snprintf(buf, len, "reached %s", s->until[r->reached].text);
 	else
-		snprintf(buf, len, "%s", *s->stop.text ? s->stop.text :
-			 reasons[s->stop.reason]);
+		snprintf(buf, len, "%s", *r->stop.text ? r->stop.text :
+			 reasons[r->stop.reason]);
 }
 
 static void put(struct out *o, const char *name, const char *label, uint64_t v)
@@ -57,25 +92,22 @@ static void put_place(struct out *o, unsigned vcpu, int level, uint64_t rip)
 
 static void put_stop(const struct session *s, struct out *o)
 {
-	struct vm *vm = s->ops->core(s->g);
+	const struct session_result *r = &s->result;
 	char text[300];
 
-	session_describe_stop(s, text, sizeof text);
+	describe_stop(s, text, sizeof text);
 	out_str(o, "stopped", NULL, "%s", text);
 	out_text(o, "stopped: %s\n", text);
-	out_u64(o, "stopped_vcpu", NULL, s->stop.vcpu);
+	out_u64(o, "stopped_vcpu", NULL, r->stop.vcpu);
 	out_list(o, "vcpus");
-	if (!vm)
-		put_place(o, s->stop.vcpu, s->stop.level, s->stop.rip);
-	for (unsigned i = 0; vm && i < hv_nvcpus(vm); i++)
-		put_place(o, i, hv_level(hv_vcpu(vm, i)),
-			  hv_linear_rip(hv_vcpu(vm, i)));
+	for (unsigned i = 0; i < r->nplaces; i++)
+		put_place(o, i, r->place[i].level, r->place[i].rip);
 	out_list_end(o);
 }
 
 void session_report(const struct session *s, struct out *o)
 {
-	const struct hv_stats *t = s->ops->stats(s->g);
+	const struct hv_stats *t = &s->result.stats;
 
 	put_stop(s, o);
 	out_text(o, "instructions\n");

@@ -215,21 +215,27 @@ static bool go_on(struct session *s)
 	return s->stop.reason == HV_STOP_REQUEST && s->at_exit;
 }
 
+enum nst_status session_open(struct session *s, struct nst_error *e)
+{
+	const char *name = s->hash_exits ? s->hash_exits : s->check_hashes;
+
+	if (name && !(s->hashes = fopen(name, s->hash_exits ? "we" : "re")))
+		return nst_fail(e, NST_SYSTEM, "%s: %m", name);
+	if (s->pml_log && !(s->pml = fopen(s->pml_log, "we")))
+		return nst_fail(e, NST_SYSTEM, "%s: %m", s->pml_log);
+	return NST_OK;
+}
+
 enum nst_status session_run(struct session *s, struct nst_error *e)
 {
 	struct sigaction sa = { .sa_handler = on_signal }, old;
 	enum nst_status st = NST_OK;
-	const char *name = s->hash_exits ? s->hash_exits : s->check_hashes;
 
-	if (name && !(s->hashes = fopen(name, s->hash_exits ? "w" : "r")))
-		return nst_fail(e, NST_SYSTEM, "%s: %m", name);
-	if (s->pml_log && !(s->pml = fopen(s->pml_log, "w")))
-		return nst_fail(e, NST_SYSTEM, "%s: %m", s->pml_log);
 	signalled = s;
 	sigaction(SIGINT, &sa, &old);
 	arm(s);
 	if (s->gdb)
-		st = gdb_serve(s, s->gdb, e);
+		st = gdb_serve(s, e);
 	else do {
 		s->at_exit = false;
 		s->ops->run(s->g, &s->limits, &s->stop);

@@ -8,6 +8,7 @@
 #include "cli/out.h"
 #include "cli/resume/engine.h"
 #include "cli/resume/until.h"
+#include "cli/sandbox.h"
 #include "cli/trace.h"
 #include "convert/load.h"
 #include "layouts/layouts.h"
@@ -16,8 +17,19 @@ struct gdb;
 
 #define MAX_UNTIL 64
 #define MAX_RANGES 64
+#define SESSION_PLACES 256 /* vCPUs that are told of at the end */
 
 struct gpa_range { uint64_t first, last; };
+
+/* What is left of a run: plain data, that goes from the process that ran the guest
+ * to the one that reports. */
+struct session_result {
+	struct hv_stop stop;
+	int32_t reached;              /* index of until[], or -1 */
+	struct hv_stats stats;
+	uint32_t nplaces;
+	struct { int32_t level; uint64_t rip; } place[SESSION_PLACES];
+};
 
 struct session {
 	/* options */
@@ -47,15 +59,21 @@ struct session {
 	bool hash_differs;
 	uint64_t started_at;          /* RIP: a stop there would be no progress */
 	struct gdb *debugger;         /* while gdb_serve runs */
+	int gdb_fd;                   /* its connection, or -1 */
+	struct sandbox sandbox;
+	struct session_result result;
 	void (*at_insn)(void *arg, struct vcpu *c, uint64_t rip,
 			const uint8_t *bytes, unsigned len);
 };
 
 /* run.c */
 void session_hooks(struct session *s);
+/* Opens the logs, before the run. */
+enum nst_status session_open(struct session *s, struct nst_error *e);
 enum nst_status session_run(struct session *s, struct nst_error *e);
-/* report.c */
+/* report.c; fills s->result while the engine is there, prints it after. */
+void session_take_result(struct session *s);
+bool session_result_is_sane(const struct session *s);
 void session_report(const struct session *s, struct out *o);
-void session_describe_stop(const struct session *s, char *buf, size_t len);
 
 #endif
