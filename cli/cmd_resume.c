@@ -254,16 +254,20 @@ static int compare_expected(struct session *s, struct out *o)
 	return NST_NO;
 }
 
-static const struct engine_ops *pick_engine(const char *name,
+static const struct engine_ops *pick_engine(const char *name, bool gdb,
 					    struct nst_error *e)
 {
 	const char *missing;
 
 	if (!name || !strcmp(name, "core"))
 		return &engine_core;
+	if (gdb && !strcmp(name, "kvm")) {
+		nst_fail(e, NST_USAGE, "--gdb needs --engine core");
+		return NULL;
+	}
 	missing = engine_kvm_missing();
 	if (!strcmp(name, "auto"))
-		return missing ? &engine_core : &engine_kvm;
+		return missing || gdb ? &engine_core : &engine_kvm;
 	if (strcmp(name, "kvm")) {
 		nst_fail(e, NST_USAGE, "%s: no such engine (core, kvm, auto)",
 			 name);
@@ -440,11 +444,7 @@ int cmd_resume(int argc, char **argv)
 	int status;
 
 	cli_parse(&argp, argc, argv, &s);
-	s.ops = pick_engine(s.engine_name, &e);
-	if (s.ops == &engine_kvm && s.gdb) {
-		nst_fail(&e, NST_USAGE, "--gdb needs --engine core");
-		s.ops = NULL;
-	}
+	s.ops = pick_engine(s.engine_name, s.gdb != NULL, &e);
 	if (!s.ops)
 		return cli_fail(NULL, &e);
 	if (s.ops == &engine_kvm)

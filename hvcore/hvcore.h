@@ -147,6 +147,8 @@ int hv_level(const struct vcpu *c);
 uint64_t hv_linear_rip(const struct vcpu *c);
 /* Linear to L1-physical by the current tables, without effects. */
 bool hv_translate(struct vcpu *c, uint64_t lin, uint64_t *gpa);
+/* What runs calls physical (L2-physical while L2 runs under EPT), to L1-physical. */
+bool hv_translate_physical(struct vcpu *c, uint64_t address, uint64_t *gpa);
 /* Copies up to len bytes of RAM at lin; returns how many are mapped. */
 unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len);
 /* 16, 32 or 64: the code segment's. */

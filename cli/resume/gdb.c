@@ -27,8 +27,7 @@ struct gdb {
 	bool hit;                   /* a breakpoint was reached */
 	uint64_t skip;              /* RIP that run() starts from */
 	bool skipping;
-	bool physical;              /* memory packets name L1-physical addresses */
-	bool stop_on_exit;
+	enum { LINEAR, L1_PHYSICAL, L2_PHYSICAL } space; /* of memory packets */
 	bool done;
 	char in[PACKET], out[PACKET];
 };
@@ -131,7 +130,9 @@ static void write_registers(struct gdb *g, const char *hex)
 static uint8_t *memory_at(struct gdb *g, uint64_t addr, uint64_t *gpa)
 {
 	*gpa = addr;
-	if (!g->physical && !hv_translate(g->cpu, addr, gpa))
+	if (g->space == LINEAR && !hv_translate(g->cpu, addr, gpa))
+		return NULL;
+	if (g->space == L2_PHYSICAL && !hv_translate_physical(g->cpu, addr, gpa))
 		return NULL;
 	return snapshot_ram_at(g->s->snapshot, *gpa, 1);
 }
@@ -239,7 +240,7 @@ static void go(struct gdb *g, bool step)
 		    (s->stop.reason != HV_STOP_INSNS &&
 		     s->stop.reason != HV_STOP_REQUEST))
 			break;
-		if (g->stop_on_exit && s->exits_seen != exits)
+		if (s->stop_at_exits && s->exits_seen != exits)
 			break;
 		if (gdb_interrupted(g->io))
 			break;
@@ -285,17 +286,20 @@ static void monitor(struct gdb *g, const char *hex)
 	size_t n = get_hex(hex, word, sizeof word - 1);
 
 	word[n] = 0;
-	if (!strcmp(word, "phys on") || !strcmp(word, "phys off")) {
-		g->physical = word[6] == 'n';
-		say(g, "memory is %s\n", g->physical ? "L1-physical" : "linear");
+	if (!strncmp(word, "phys ", 5)) {
+		g->space = !strcmp(word + 5, "l1") ? L1_PHYSICAL :
+			!strcmp(word + 5, "l2") ? L2_PHYSICAL : LINEAR;
+		say(g, "memory is %s\n", g->space == L1_PHYSICAL ? "L1-physical" :
+		    g->space == L2_PHYSICAL ? "L2-physical" : "linear");
 	} else if (!strcmp(word, "exits on") || !strcmp(word, "exits off")) {
-		g->stop_on_exit = word[7] == 'n';
-		say(g, "%s at VM exits\n", g->stop_on_exit ? "stops" : "goes on");
+		g->s->stop_at_exits = word[7] == 'n';
+		say(g, "%s at VM exits\n", g->s->stop_at_exits ? "stops" :
+		    "goes on");
 	} else if (!strcmp(word, "where")) {
 		say(g, "vcpu %u in L%d\n", g->thread - 1, hv_level(g->cpu));
 	} else {
 		say(g, "where            which level the vCPU is at\n"
-		       "phys on|off      memory by L1-physical address\n"
+		       "phys l1|l2|off   memory by L1- or L2-physical address\n"
 		       "exits on|off     stop at VM exits\n");
 	}
 }

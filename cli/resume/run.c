@@ -63,6 +63,8 @@ static void on_vmexit(void *arg, unsigned vcpu, uint32_t reason,
 		s->at_exit = true;
 		s->ops->request_stop(s->g, 0);
 	}
+	if (s->stop_at_exits)
+		s->ops->request_stop(s->g, 0);
 }
 
 static void on_vmentry(void *arg, unsigned vcpu)

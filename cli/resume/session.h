@@ -58,6 +58,7 @@ struct session {
 	FILE *hashes, *pml;
 	bool hash_differs;
 	uint64_t started_at;          /* RIP: a stop there would be no progress */
+	bool stop_at_exits;           /* the debugger wants to see them */
 	struct gdb *debugger;         /* while gdb_serve runs */
 	int gdb_fd;                   /* its connection, or -1 */
 	struct sandbox sandbox;

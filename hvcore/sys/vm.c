@@ -216,6 +216,13 @@ bool hv_translate(struct vcpu *c, uint64_t lin, uint64_t *gpa)
 	return mem_peek_linear(c, lin, gpa);
 }
 
+bool hv_translate_physical(struct vcpu *c, uint64_t address, uint64_t *gpa)
+{
+	if (ept_enabled(c))
+		return ept_peek(c, address, gpa);
+	*gpa = address;
+	return true;
+}
 
 unsigned hv_peek(struct vcpu *c, uint64_t lin, void *buf, unsigned len)
 {
