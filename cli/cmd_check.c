@@ -5,14 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/check/verdict.h"
+#include "cli/check/print.h"
 #include "cli/cli.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
 #include "convert/load.h"
 #include "convert/source.h"
 #include "hvcore/hvcore.h"
-#include "layouts/decode.h"
 
 /* The releases between which a verdict can change. */
 static const char *const releases[] = {
@@ -165,35 +164,6 @@ static void fill_subject(const struct loaded *in, uint32_t i, struct vcpu *c,
 		.in_smm = in_smm(v) };
 }
 
-static void print_broken(struct out *out, const struct broken *b)
-{
-	char decoded[256] = "";
-
-	out_begin(out, NULL);
-	out_str(out, "rule", NULL, "%s", b->id);
-	out_str(out, "where", NULL, "%s", b->where);
-	out_str(out, "must", NULL, "%s", b->sentence);
-	out_u64(out, "offset", NULL, b->offset);
-	out_u64(out, "size", NULL, b->size);
-	if (b->field >= 0) {
-		vmcs_field_decode(b->field, b->value, decoded, sizeof decoded);
-		out_str(out, "field", NULL, "%s", vmcs_fields[b->field].name);
-		out_hex(out, "value", NULL, b->value);
-		out_text(out, "    %s = 0x%" PRIx64 "%s%s%s: %s (SDM %s, rule %s)\n",
-			 vmcs_fields[b->field].name, b->value, *decoded ? " (" :
-			 "", decoded, *decoded ? ")" : "", b->sentence, b->where,
-			 b->id);
-	} else {
-		out_text(out, "    %s (%s, rule %s)\n", b->sentence, b->where,
-			 b->id);
-	}
-	if (b->remedy) {
-		out_str(out, "remedy", NULL, "%s", b->remedy);
-		out_text(out, "    what to do: %s\n", b->remedy);
-	}
-	out_end(out);
-}
-
 static bool ask_kernel(const struct subject *s, const char *release,
 		       struct out *out)
 {
@@ -212,7 +182,7 @@ static bool ask_kernel(const struct subject *s, const char *release,
 		out_str(out, "why", NULL, "%s", text);
 	out_list(out, "broken");
 	if (v == V_REFUSED)
-		print_broken(out, &b);
+		broken_print(out, &b);
 	out_list_end(out);
 	out_end(out);
 	return v == V_ACCEPTED;
@@ -239,7 +209,7 @@ static bool check_vcpu(const struct args *a, const struct subject *s, uint32_t i
 		 "there is no vmcs12" : n ? "fails" : "every check passes");
 	out_list(out, "sdm");
 	for (unsigned k = 0; k < n; k++)
-		print_broken(out, &b[k]);
+		broken_print(out, &b[k]);
 	out_list_end(out);
 	out_end(out);
 	return good;

@@ -55,6 +55,10 @@ struct vmx_check_ctx {
 	bool (*read)(void *arg, uint64_t gpa, void *buf, unsigned len);
 	void *arg;
 	uint64_t current;              /* address of this VMCS, ~0: unknown */
+	/* NULL, or VMCS_FIELD_COUNT flags: set for each field that a check reads,
+	 * so that a caller who knows some fields only can tell what a verdict
+	 * rests on. */
+	bool *seen;
 };
 
 /* The three ways in which a broken check ends an entry. */
@@ -80,6 +84,11 @@ extern const unsigned vmx_check_count;
 
 /* The checks that look at guest RAM: the VMCS that the link pointer names, the
  * PDPTEs.  They are no part of vmx_checks' groups. */
+#define VMX_MEMORY_CHECKS 2u
+extern const struct vmx_check vmx_memory_checks[VMX_MEMORY_CHECKS];
+bool vmx_memory_check_holds(const struct vmx_check *check,
+			    const struct vmx_check_ctx *x);
+/* The first of them that fails, or NULL. */
 const struct vmx_check *vmx_check_memory(const struct vmx_check_ctx *x);
 
 /* The first check of these groups that fails, in the SDM's order, or NULL. */

@@ -1,6 +1,8 @@
 /* verdict.c: applies both rule tables to one nested state. */
 #include "cli/check/verdict.h"
 
+#include "cli/check/rules.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +17,8 @@ static void fill(const struct subject *s, const struct vmx_check *c,
 		 struct broken *b)
 {
 	*b = (struct broken){ .id = c->id, .sentence = c->sentence,
-			      .where = c->section, .field = c->field };
+			      .where = c->section, .field = c->field,
+			      .remedy = rule_remedy(c->id) };
 	b->value = layout_has(s->vmcs.l, c->field) ?
 		layout_get(s->vmcs.l, s->vmcs.page, c->field) : 0;
 	b->offset = HEADER + s->vmcs.l->offset[c->field];

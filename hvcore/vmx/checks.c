@@ -6,6 +6,8 @@
 
 static uint64_t field(const struct vmx_check_ctx *x, int idx)
 {
+	if (x->seen)
+		x->seen[idx] = true;
 	return layout_has(x->l, idx) ? layout_get(x->l, x->page, idx) : 0;
 }
 
@@ -334,16 +336,14 @@ const struct vmx_check *vmx_check_first(const struct vmx_check_ctx *x,
 }
 
 /* -- checks that read guest RAM --------------------------------------------------------------------- */
-static const struct vmx_check link_pointer = {
-	"guest-link-pointer", "27.3.1.5",
-	"the VMCS link pointer is ~0, or a page whose revision id is right and "
-	"whose shadow bit equals the VMCS-shadowing control",
-	VMCS_IDX_VMCS_LINK_POINTER, CHECK_GUEST, 0, 4, K(4, 19)
-};
-static const struct vmx_check pdptes = {
-	"guest-pdptes", "27.3.1.6",
-	"with PAE paging, reserved bits of the present PDPTEs are 0",
-	VMCS_IDX_GUEST_PDPTR0, CHECK_GUEST, 0, 2, 0
+const struct vmx_check vmx_memory_checks[VMX_MEMORY_CHECKS] = {
+	{ "guest-link-pointer", "27.3.1.5",
+	  "the VMCS link pointer is ~0, or a page whose revision id is right and "
+	  "whose shadow bit equals the VMCS-shadowing control",
+	  VMCS_IDX_VMCS_LINK_POINTER, CHECK_GUEST, 0, 4, K(4, 19) },
+	{ "guest-pdptes", "27.3.1.6",
+	  "with PAE paging, reserved bits of the present PDPTEs are 0",
+	  VMCS_IDX_GUEST_PDPTR0, CHECK_GUEST, 0, 2, 0 },
 };
 
 static bool link_ok(const struct vmx_check_ctx *x)
@@ -381,9 +381,16 @@ static bool pdptes_ok(const struct vmx_check_ctx *x)
 	return true;
 }
 
+bool vmx_memory_check_holds(const struct vmx_check *check,
+			    const struct vmx_check_ctx *x)
+{
+	return check == &vmx_memory_checks[0] ? link_ok(x) : pdptes_ok(x);
+}
+
 const struct vmx_check *vmx_check_memory(const struct vmx_check_ctx *x)
 {
-	if (!link_ok(x))
-		return &link_pointer;
-	return pdptes_ok(x) ? NULL : &pdptes;
+	for (unsigned i = 0; i < VMX_MEMORY_CHECKS; i++)
+		if (!vmx_memory_check_holds(&vmx_memory_checks[i], x))
+			return &vmx_memory_checks[i];
+	return NULL;
 }
