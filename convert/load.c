@@ -55,13 +55,14 @@ static void apply(struct snapshot *s, const struct plan *p)
 	}
 }
 
-static enum nst_status convert(struct loaded *out,
-			       const struct layout *from, struct nst_error *e)
+static enum nst_status convert(struct loaded *out, const struct load_options *lo,
+			       struct nst_error *e)
 {
 	/* The union has every field of every layout: all that can be dropped is
 	 * padding, which the state's own kernel does not look at. */
-	struct plan_options o = { .from = from, .to = layout_union(),
-				  .drop_unsupported = true };
+	struct plan_options o = { .from = lo->from, .to = layout_union(),
+				  .drop_unsupported = true,
+				  .judged_later = lo->for_check };
 	struct container_state *states = states_of(out->snapshot);
 	struct scan scan = { 0 };
 	struct plan plan;
@@ -161,7 +162,7 @@ enum nst_status load_converted(const char *path, const struct load_options *o,
 	if (!st)
 		st = take_file(out->snapshot, o->sregs, SN_SREGS, e);
 	if (!st)
-		st = convert(out, o->from, e);
+		st = convert(out, o, e);
 	if (!st && !o->for_check)
 		st = load_complete(out, e);
 	if (st) {

@@ -30,7 +30,8 @@ struct load_options {
 	/* Files with a raw struct kvm_regs and kvm_sregs of vCPU 0, or NULL. */
 	const char *regs, *sregs;
 	bool share_ram;              /* see snapshot.h */
-	bool for_check;              /* RAM and registers may be missing */
+	bool for_check;              /* RAM and registers may be missing, and
+	                              * nested states contradict themselves */
 };
 
 /* Registers that the container lacks, from the vmcs12's guest state where L2 is

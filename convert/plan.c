@@ -212,7 +212,7 @@ static enum nst_status remap_all(const struct scan *s,
 
 		pp->page = &s->page[i];
 		pp->why_not = left_alone(pp->page, o);
-		st = contradicts_itself(pp->page, e);
+		st = o->judged_later ? NST_OK : contradicts_itself(pp->page, e);
 		if (st)
 			return st;
 		if (pp->why_not)

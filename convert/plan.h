@@ -16,6 +16,8 @@ struct plan_options {
 	const struct layout *from, *to; /* NULL: to be found */
 	bool drop_unsupported;
 	bool only_current;              /* leave RAM alone */
+	bool judged_later;              /* a state that contradicts itself is taken
+	                                 * as it is: a caller says what is wrong */
 	struct container_options open;  /* how the file is read */
 	struct scan_options scan;       /* threads, progress; ram is implied */
 };
