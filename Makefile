@@ -14,7 +14,7 @@ MANDIR  ?= $(PREFIX)/share/man
 
 # -- toolchain and flavour ----------------------------------------------------
 is-clang := $(findstring clang,$(notdir $(firstword $(CC))))
-flavour  := $(if $(SANITIZE),/asan)$(if $(is-clang),/clang)$(if $(FUZZ),/fuzz)
+flavour  := $(if $(SANITIZE),/asan)$(if $(is-clang),/clang)$(if $(FUZZ),/fuzz)$(if $(COVERAGE),/coverage)
 BUILD    ?= build$(flavour)
 PKGS     := libelf libdw libbpf zlib libzstd liblzma liblz4 jansson capstone \
             libseccomp
@@ -38,6 +38,12 @@ SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
        -DHV_TRAMPOLINE
 endif
 
+# A guest's process ends without writing its counts: there is one process then.
+ifdef COVERAGE
+OPT := -O1
+SAN := --coverage -DNSTATE_ONE_PROCESS
+endif
+
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 
@@ -54,7 +60,7 @@ CLI_TESTS := $(sort $(wildcard tests/cli/*.sh))
 CHECKS    := check-unit check-cli
 HELP      :=
 
-.PHONY: all deps check demo clean help check-unit check-cli
+.PHONY: all deps deps-check deps-proof check demo clean help check-unit check-cli
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -93,11 +99,11 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 # -- set-up and proof ---------------------------------------------------------
-deps:
-	@mk/install-packages
+deps deps-check deps-proof:
+	@mk/install-packages $(patsubst deps,build,$(patsubst deps-%,%,$@))
 
 # Sub-makes, so that the packages are there before a compiler is called.
-check: deps
+check: deps-check
 	@$(MAKE) --no-print-directory all run-checks
 
 demo: deps

@@ -28,6 +28,9 @@ enum nst_status sandbox_fork(struct sandbox *b, struct nst_error *e)
 
 	b->link = -1;
 	b->child = -1;
+#ifdef NSTATE_ONE_PROCESS
+	b->off = true;
+#endif
 	if (b->off)
 		return NST_OK;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))

@@ -4,7 +4,7 @@
 LINT_SRC := $(sort $(wildcard layouts/*.[ch] layouts/*/*.[ch] convert/*.[ch] \
 	convert/*/*.[ch] hvcore/*.[ch] hvcore/*/*.[ch] cli/*.[ch] cli/*/*.[ch]))
 
-lint: lint-size lint-space lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
+lint: deps-check lint-size lint-space lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
 	@echo "lint: clean"
 
 # A file over 800 lines is two files.

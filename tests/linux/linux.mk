@@ -3,6 +3,6 @@
 HELP += 'make check-linux        boot Debian Linux to a shell in the core'
 
 .PHONY: check-linux
-check-linux: deps
+check-linux: deps-proof
 	@$(MAKE) --no-print-directory $(BUILD)/nstate
 	@tests/linux/check $(BUILD)/nstate $(BUILD)/linux

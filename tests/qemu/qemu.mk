@@ -3,6 +3,6 @@ QEMU ?= qemu-system-x86_64
 HELP += 'make check-qemu         QEMU loads a converted stream and goes on'
 
 .PHONY: check-qemu
-check-qemu: $(BUILD)/nstate
+check-qemu: deps-proof $(BUILD)/nstate
 	@command -v $(QEMU) >/dev/null || { echo "$(QEMU) is not there"; exit 1; }
 	@tests/qemu/check $(abspath $(BUILD)/nstate) $(QEMU)
