@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ enum nst_status gdb_accept(const char *address, int *out, struct nst_error *e)
 		return nst_fail(e, NST_SYSTEM, "cannot listen at %s: %s",
 				address, strerror(errno));
 	fprintf(stderr, "nstate: waiting for gdb at %s\n", address);
+	signal(SIGPIPE, SIG_IGN); /* a debugger that goes away is no reason to die */
 	*out = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	close(fd);
 	if (*out < 0)
