@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/check/caps.h"
 #include "cli/check/print.h"
 #include "cli/cli.h"
+#include "cli/cpu_model.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
 #include "convert/load.h"
@@ -20,21 +22,26 @@ static const char *const releases[] = {
 };
 #define NRELEASES (sizeof releases / sizeof *releases)
 
+#define MOST_KERNELS 16
 struct args {
-	const char *file, *kernel, *cpu, *caps;
+	const char *file, *cpu, *caps;
+	const char *kernel[MOST_KERNELS]; /* none: all that differ */
+	unsigned nkernels;
 	struct load_options load;
-	bool json, sdm_only;
+	struct caps_file dest;            /* of --caps or --host */
+	bool json, host;
 };
 
-enum { OPT_KERNEL = 256, OPT_CPU, OPT_CAPS, OPT_FROM, OPT_JSON };
+enum { OPT_KERNEL = 256, OPT_CPU, OPT_CAPS, OPT_HOST, OPT_FROM, OPT_JSON };
 
 static const struct argp_option options[] = {
 	{ "kernel", OPT_KERNEL, "RELEASE|all", 0, "Whose KVM is asked (default: "
-	  "all that differ)", 0 },
+	  "all that differ); several are compared", 0 },
 	{ "cpu", OPT_CPU, "MODEL", 0, "The destination's CPU model (else as in the "
 	  "file)", 0 },
-	{ "caps", OPT_CAPS, "FILE", 0, "The destination's capability MSRs, lines "
-	  "of INDEX VALUE as `nstate caps` prints them", 0 },
+	{ "caps", OPT_CAPS, "FILE", 0, "The destination's capabilities, as `nstate "
+	  "caps` wrote them there", 0 },
+	{ "host", OPT_HOST, NULL, 0, "The destination is this host", 0 },
 	{ "from", OPT_FROM, "LAYOUT", 0, "The layout of the vmcs12 (else it is "
 	  "identified)", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print JSON", 0 },
@@ -49,12 +56,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_KERNEL:
-		if (strcmp(arg, "all") && !kernel_parse(arg))
+		if (!strcmp(arg, "all"))
+			return 0;
+		if (!kernel_parse(arg))
 			argp_error(state, "%s: not a kernel release", arg);
-		a->kernel = strcmp(arg, "all") ? arg : NULL;
+		if (a->nkernels == MOST_KERNELS)
+			argp_error(state, "at most %d kernels", MOST_KERNELS);
+		a->kernel[a->nkernels++] = arg;
 		return 0;
 	case OPT_CPU: a->cpu = arg; return 0;
 	case OPT_CAPS: a->caps = arg; return 0;
+	case OPT_HOST: a->host = true; return 0;
 	case OPT_FROM:
 		if (layout_arg(arg, &a->load.from, &e))
 			argp_error(state, "%s", e.text);
@@ -69,6 +81,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!a->file)
 			argp_error(state, "no FILE");
+		if (a->host + !!a->caps + !!a->cpu > 1)
+			argp_error(state, "one of --cpu, --caps and --host only");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -81,38 +95,6 @@ static const struct argp argp = {
 	NULL, NULL, NULL
 };
 
-/* Lines "0x48b 0x02137bff00000000"; '#' begins a comment. */
-static enum nst_status read_caps(const char *path, struct vmx_caps *caps,
-				 struct nst_error *e)
-{
-	char line[256];
-	unsigned number = 0;
-	FILE *f = fopen(path, "r");
-
-	if (!f)
-		return nst_fail(e, NST_SYSTEM, "%s: %s", path, strerror(errno));
-	memset(caps, 0, sizeof *caps);
-	while (fgets(line, sizeof line, f)) {
-		uint32_t index;
-		uint64_t value;
-		number++;
-		if (*line == '#' || *line == '\n')
-			continue;
-		if (sscanf(line, "%" SCNx32 " %" SCNx64, &index, &value) != 2 ||
-		    index < VMX_CAPS_FIRST ||
-		    index >= VMX_CAPS_FIRST + VMX_CAPS_COUNT) {
-			fclose(f);
-			return nst_fail(e, NST_BAD_INPUT, "%s: line %u is no "
-					"\"INDEX VALUE\" of 0x480 to 0x493",
-					path, number);
-		}
-		caps->msr[index - VMX_CAPS_FIRST] = value;
-	}
-	fclose(f);
-	vmx_caps_complete(caps);
-	return NST_OK;
-}
-
 /* A core vCPU with the CPU that the state is to run on: what the entry checks
  * need of it is then the same that the core's own entries use. */
 static enum nst_status make_cpu(const struct args *a, const struct loaded *in,
@@ -122,15 +104,21 @@ static enum nst_status make_cpu(const struct args *a, const struct loaded *in,
 	const struct snapshot_vcpu *v = &in->snapshot->vcpu[i];
 	struct snapshot_vcpu bare = *v;
 	struct vcpu *c = hv_vcpu_new(vm);
+	enum nst_status st = NST_OK;
 
 	*out = c;
 	if (!c)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
-	if (a->cpu || !snapshot_has(v, SN_CPUID))
-		return hv_vcpu_set_model(c, a->cpu ? a->cpu : hv_cpu_models[0],
-					 e);
+	if (a->cpu)
+		return cpu_model_set(c, a->cpu, e);
+	if (!snapshot_has(v, SN_CPUID))
+		st = hv_vcpu_set_model(c, hv_cpu_models[0], e);
 	bare.have &= 1u << SN_CPUID | 1u << SN_MSRS;
-	return hv_vcpu_load(c, &bare, e);
+	if (!st)
+		st = hv_vcpu_load(c, &bare, e);
+	if (!st && (a->caps || a->host))
+		st = caps_to_vcpu(&a->dest, c, e);
+	return st;
 }
 
 static bool in_smm(const struct snapshot_vcpu *v)
@@ -138,8 +126,8 @@ static bool in_smm(const struct snapshot_vcpu *v)
 	return snapshot_has(v, SN_EVENTS) && v->events.smi.smm;
 }
 
-static void fill_subject(const struct loaded *in, uint32_t i, struct vcpu *c,
-			 const struct vmx_caps *caps, struct subject *s)
+static void fill_subject(const struct args *a, const struct loaded *in,
+			 uint32_t i, struct vcpu *c, struct subject *s)
 {
 	const struct snapshot_vcpu *v = &in->snapshot->vcpu[i];
 	const uint8_t *page = v->nested_size >= 128 + VMCS12_SIZE ?
@@ -150,8 +138,9 @@ static void fill_subject(const struct loaded *in, uint32_t i, struct vcpu *c,
 	if (v->nested_size >= 24)
 		memcpy(&pa, v->nested + 16, 8);
 	hv_check_context(c, page, pa, &s->vmcs);
-	if (caps)
-		s->vmcs.caps = caps;
+	/* The destination's own MSRs, where CPUID would take bits away. */
+	if (a->caps || a->host)
+		s->vmcs.caps = &a->dest.caps;
 	/* The VM entry that a restore makes is L1's: its size is the host's. */
 	if (page)
 		s->vmcs.host_lma = layout_get(s->vmcs.l, page,
@@ -164,8 +153,8 @@ static void fill_subject(const struct loaded *in, uint32_t i, struct vcpu *c,
 		.in_smm = in_smm(v) };
 }
 
-static bool ask_kernel(const struct subject *s, const char *release,
-		       struct out *out)
+static enum verdict ask_kernel(const struct subject *s, const char *release,
+			       struct out *out)
 {
 	struct broken b;
 	char text[300];
@@ -185,11 +174,60 @@ static bool ask_kernel(const struct subject *s, const char *release,
 		broken_print(out, &b);
 	out_list_end(out);
 	out_end(out);
-	return v == V_ACCEPTED;
+	return v;
 }
 
-static bool check_vcpu(const struct args *a, const struct subject *s, uint32_t i,
-		       struct out *out)
+/* All kernels that were asked for; false: some does not take it as it is. */
+static bool ask_kernels(const struct args *a, const struct subject *s,
+			struct out *out)
+{
+	const char *const *list = a->nkernels ? a->kernel : releases;
+	unsigned n = a->nkernels ? a->nkernels : (unsigned)NRELEASES;
+	enum verdict first = V_ACCEPTED;
+	bool good = true, differ = false;
+
+	out_list(out, "kernels");
+	for (unsigned k = 0; k < n; k++) {
+		enum verdict v = ask_kernel(s, list[k], out);
+		first = k ? first : v;
+		differ |= v != first;
+		good &= v == V_ACCEPTED;
+	}
+	out_list_end(out);
+	out_bool(out, "kernels_differ", NULL, differ);
+	if (differ && a->nkernels)
+		out_text(out, "  The kernels differ: see above which rule is in one "
+			 "and not in the other.\n");
+	return good;
+}
+
+/* L1 has read the source's capability MSRs, and they are restored like any other:
+ * KVM refuses those that promise more than it has. */
+static bool ask_msrs(const struct args *a, const struct snapshot_vcpu *v,
+		     const struct subject *s, struct out *out)
+{
+	struct lacking lacking[MOST_LACKING];
+	struct vmx_caps source = { { 0 } };
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < VMX_CAPS_COUNT && snapshot_has(v, SN_MSRS); i++) {
+		const struct kvm_msr_entry *m = snapshot_msr(v, VMX_CAPS_FIRST + i);
+		source.msr[i] = m ? m->data : 0;
+	}
+	if (vmx_cap(&source, 0x480) && (a->caps || a->host || a->cpu))
+		n = caps_compare(&source, s->vmcs.caps, lacking, MOST_LACKING);
+	if (!n)
+		return true;
+	out_begin(out, "capabilities");
+	out_text(out, "  KVM_SET_MSRS of the guest's own VMX capability MSRs fails on "
+		 "the destination:\n");
+	lacking_print(out, lacking, n);
+	out_end(out);
+	return false;
+}
+
+static bool check_vcpu(const struct args *a, const struct snapshot_vcpu *v,
+		       const struct subject *s, uint32_t i, struct out *out)
 {
 	static struct broken b[MAX_BROKEN];
 	unsigned n = verdict_sdm(s, b, MAX_BROKEN);
@@ -198,36 +236,32 @@ static bool check_vcpu(const struct args *a, const struct subject *s, uint32_t i
 	out_begin(out, NULL);
 	out_u64(out, "vcpu", NULL, i);
 	out_text(out, "vCPU %u\n", i);
-	out_list(out, "kernels");
-	for (size_t k = 0; k < NRELEASES; k++)
-		if (!a->kernel)
-			good &= ask_kernel(s, releases[k], out);
-	if (a->kernel)
-		good &= ask_kernel(s, a->kernel, out);
-	out_list_end(out);
+	good &= ask_kernels(a, s, out);
 	out_text(out, "  VM entry by the SDM: %s\n", !s->vmcs.page ?
 		 "there is no vmcs12" : n ? "fails" : "every check passes");
 	out_list(out, "sdm");
 	for (unsigned k = 0; k < n; k++)
 		broken_print(out, &b[k]);
 	out_list_end(out);
+	good &= ask_msrs(a, v, s, out);
 	out_end(out);
 	return good;
 }
 
-static int run(const struct args *a, struct loaded *in, struct nst_error *e)
+static int run(struct args *a, struct loaded *in, struct nst_error *e)
 {
 	struct vm *vm = hv_vm_new(&(struct hv_ops){ 0 });
 	struct out *out = out_open(a->json, cli_quiet ? fopen("/dev/null", "w") :
 				   stdout);
-	struct vmx_caps caps;
 	bool good = true, any = false;
 	enum nst_status st = NST_OK;
 
 	if (!vm)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	if (a->caps)
-		st = read_caps(a->caps, &caps, e);
+		st = caps_read(a->caps, &a->dest, e);
+	else if (a->host)
+		st = caps_of_host(&a->dest, e);
 	for (uint32_t i = 0; !st && i < in->snapshot->nram; i++)
 		st = hv_map_ram(vm, in->snapshot->ram[i].gpa,
 				in->snapshot->ram[i].size,
@@ -242,8 +276,8 @@ static int run(const struct args *a, struct loaded *in, struct nst_error *e)
 		st = make_cpu(a, in, i, vm, &c, e);
 		if (st)
 			break;
-		fill_subject(in, i, c, a->caps ? &caps : NULL, &s);
-		good &= check_vcpu(a, &s, i, out);
+		fill_subject(a, in, i, c, &s);
+		good &= check_vcpu(a, &in->snapshot->vcpu[i], &s, i, out);
 		any = true;
 	}
 	out_list_end(out);

@@ -4,6 +4,38 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+void lacking_print(struct out *out, const struct lacking *list, unsigned n)
+{
+	char remedy[200];
+
+	out_list(out, "lacking");
+	for (unsigned i = 0; i < n; i++) {
+		const struct lacking *l = &list[i];
+		bool can = caps_remedy(l, remedy, sizeof remedy);
+
+		out_begin(out, NULL);
+		out_hex(out, "msr", NULL, l->index);
+		out_str(out, "msr_name", NULL, "IA32_VMX_%s",
+			caps_msr_name(l->index));
+		out_u64(out, "bit", NULL, l->bit);
+		out_bool(out, "must_be_set", NULL, l->must);
+		if (l->name)
+			out_str(out, "name", NULL, "%s", l->name);
+		if (l->qemu)
+			out_str(out, "qemu", NULL, "%s=off", l->qemu);
+		if (l->qemu)
+			out_str(out, "libvirt", NULL, "<feature policy='disable' "
+				"name='%s'/>", l->qemu);
+		out_end(out);
+		out_text(out, "      bit %u (%s) is %s, and IA32_VMX_%s (0x%x) does "
+			 "not allow that%s%s\n", l->bit, l->name ? l->name :
+			 "reserved", l->must ? "clear" : "set",
+			 caps_msr_name(l->index), l->index, can ? ": " : "",
+			 remedy);
+	}
+	out_list_end(out);
+}
+
 void broken_print(struct out *out, const struct broken *b)
 {
 	char decoded[256] = "";
@@ -29,6 +61,12 @@ void broken_print(struct out *out, const struct broken *b)
 			 *b->where >= '0' && *b->where <= '9' ? "SDM " : "",
 			 b->where, b->id);
 	}
+	if (b->detail) {
+		out_str(out, "detail", NULL, "%s", b->detail);
+		out_text(out, "      %s\n", b->detail);
+	}
+	if (b->nlacking)
+		lacking_print(out, b->lacking, b->nlacking);
 	if (b->remedy) {
 		out_str(out, "remedy", NULL, "%s", b->remedy);
 		out_text(out, "    what to do: %s\n", b->remedy);

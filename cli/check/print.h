@@ -7,5 +7,7 @@
 
 /* "field = value: what must hold (SDM section, rule)" and what to do. */
 void broken_print(struct out *out, const struct broken *b);
+/* Capability bits that are not there, each with what turns it off. */
+void lacking_print(struct out *out, const struct lacking *list, unsigned n);
 
 #endif

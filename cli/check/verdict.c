@@ -23,6 +23,8 @@ static void fill(const struct subject *s, const struct vmx_check *c,
 		layout_get(s->vmcs.l, s->vmcs.page, c->field) : 0;
 	b->offset = HEADER + s->vmcs.l->offset[c->field];
 	b->size = vmcs_bytes(vmcs_fields[c->field].encoding);
+	b->nlacking = caps_lacking(c, &s->vmcs, b->lacking,
+				   sizeof b->lacking / sizeof *b->lacking);
 }
 
 /* KVM makes some of the SDM's checks, in its own order: controls, host, guest. */

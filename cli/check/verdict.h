@@ -4,6 +4,7 @@
 #ifndef NSTATE_CLI_CHECK_VERDICT_H
 #define NSTATE_CLI_CHECK_VERDICT_H
 
+#include "cli/check/caps.h"
 #include "convert/check/set_rules.h"
 #include "hvcore/vmx_checks.h"
 
@@ -16,6 +17,9 @@ struct broken {
 	int field;                /* index, or -1 */
 	uint64_t value;
 	uint32_t offset, size;    /* bytes of the blob that it is about */
+	struct lacking lacking[8]; /* capability bits that it comes down to */
+	unsigned nlacking;
+	const char *detail;       /* more to say, or NULL */
 };
 
 struct subject {
