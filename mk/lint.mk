@@ -1,10 +1,10 @@
-# Static checks: file sizes, words that mark unfinished work, cppcheck, and that
+# Static checks: file sizes, spacing, words that mark unfinished work, cppcheck, and that
 # man pages are clean.  clang-tidy runs with LINT_TIDY=1 (slow).
-.PHONY: lint lint-size lint-space lint-words lint-cppcheck lint-man lint-tidy
+.PHONY: lint lint-size lint-space lint-format lint-words lint-cppcheck lint-man lint-tidy
 LINT_SRC := $(sort $(wildcard layouts/*.[ch] layouts/*/*.[ch] convert/*.[ch] \
 	convert/*/*.[ch] hvcore/*.[ch] hvcore/*/*.[ch] cli/*.[ch] cli/*/*.[ch]))
 
-lint: deps-check lint-size lint-space lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
+lint: deps-check lint-size lint-space lint-format lint-words lint-cppcheck lint-man $(if $(LINT_TIDY),lint-tidy)
 	@echo "lint: clean"
 
 # A file over 800 lines is two files.
@@ -15,6 +15,9 @@ lint-size:
 
 lint-space:
 	@! grep -nE '[[:space:]]+$$' $(LINT_SRC)
+
+lint-format:
+	@mk/check-format $(LINT_SRC) $(wildcard tests/unit/*.[ch])
 
 lint-words:
 	@! grep -nE '\b(TODO|FIXME|XXX)\b'  $(LINT_SRC)
