@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -312,6 +313,9 @@ int outfile_spool(struct nst_error *e)
 		if (fd >= 0)
 			return fd;
 	}
-	sys_fail(e, "cannot make", "a temporary file");
-	return -1;
+	/* A bare initramfs has no such folder, and is memory anyway. */
+	int fd = memfd_create("nstate", MFD_CLOEXEC);
+	if (fd < 0)
+		sys_fail(e, "cannot make", "a temporary file");
+	return fd;
 }
