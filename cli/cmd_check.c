@@ -7,8 +7,8 @@
 
 #include "cli/check/caps.h"
 #include "cli/check/print.h"
+#include "cli/check/subject.h"
 #include "cli/cli.h"
-#include "cli/cpu_model.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
 #include "convert/load.h"
@@ -94,64 +94,6 @@ static const struct argp argp = {
 	"the rule that is broken.  Exit status 1 where any would refuse.",
 	NULL, NULL, NULL
 };
-
-/* A core vCPU with the CPU that the state is to run on: what the entry checks
- * need of it is then the same that the core's own entries use. */
-static enum nst_status make_cpu(const struct args *a, const struct loaded *in,
-				uint32_t i, struct vm *vm, struct vcpu **out,
-				struct nst_error *e)
-{
-	const struct snapshot_vcpu *v = &in->snapshot->vcpu[i];
-	struct snapshot_vcpu bare = *v;
-	struct vcpu *c = hv_vcpu_new(vm);
-	enum nst_status st = NST_OK;
-
-	*out = c;
-	if (!c)
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	if (a->cpu)
-		return cpu_model_set(c, a->cpu, e);
-	if (!snapshot_has(v, SN_CPUID))
-		st = hv_vcpu_set_model(c, hv_cpu_models[0], e);
-	bare.have &= 1u << SN_CPUID | 1u << SN_MSRS;
-	if (!st)
-		st = hv_vcpu_load(c, &bare, e);
-	if (!st && (a->caps || a->host))
-		st = caps_to_vcpu(&a->dest, c, e);
-	return st;
-}
-
-static bool in_smm(const struct snapshot_vcpu *v)
-{
-	return snapshot_has(v, SN_EVENTS) && v->events.smi.smm;
-}
-
-static void fill_subject(const struct args *a, const struct loaded *in,
-			 uint32_t i, struct vcpu *c, struct subject *s)
-{
-	const struct snapshot_vcpu *v = &in->snapshot->vcpu[i];
-	const uint8_t *page = v->nested_size >= 128 + VMCS12_SIZE ?
-		v->nested + 128 : NULL;
-	uint64_t pa = ~0ull;
-
-	memset(s, 0, sizeof *s);
-	if (v->nested_size >= 24)
-		memcpy(&pa, v->nested + 16, 8);
-	hv_check_context(c, page, pa, &s->vmcs);
-	/* The destination's own MSRs, where CPUID would take bits away. */
-	if (a->caps || a->host)
-		s->vmcs.caps = &a->dest.caps;
-	/* The VM entry that a restore makes is L1's: its size is the host's. */
-	if (page)
-		s->vmcs.host_lma = layout_get(s->vmcs.l, page,
-			VMCS_IDX_VM_EXIT_CONTROLS) >> 9 & 1;
-	s->blob = v->nested;
-	s->size = v->nested_size;
-	s->from = in->from;
-	s->set = (struct set_context){ .blob = s->blob, .size = s->size,
-		.has_vmx = hv_cpu_has_vmx(c), .maxphyaddr = s->vmcs.maxphyaddr,
-		.in_smm = in_smm(v) };
-}
 
 static enum verdict ask_kernel(const struct subject *s, const char *release,
 			       struct out *out)
@@ -273,10 +215,13 @@ static int run(struct args *a, struct loaded *in, struct nst_error *e)
 
 		if (!snapshot_has(&in->snapshot->vcpu[i], SN_NESTED))
 			continue;
-		st = make_cpu(a, in, i, vm, &c, e);
+		st = subject_cpu(&in->snapshot->vcpu[i], a->cpu,
+				 a->caps || a->host ? &a->dest : NULL, vm, &c, e);
 		if (st)
 			break;
-		fill_subject(a, in, i, c, &s);
+		subject_fill(&in->snapshot->vcpu[i], in->from,
+			     in->snapshot->nram, c,
+			     a->caps || a->host ? &a->dest : NULL, &s);
 		good &= check_vcpu(a, &in->snapshot->vcpu[i], &s, i, out);
 		any = true;
 	}

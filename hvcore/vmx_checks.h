@@ -38,7 +38,8 @@ bool vmx_caps_model(const char *name, struct vmx_caps *out);
 
 /* Groups: what has to be checked again when a field changes. */
 enum vmx_check_group { CHECK_CONTROLS = 1, CHECK_HOST = 2, CHECK_GUEST = 4,
-		       CHECK_ALL = 7 };
+		       CHECK_ALL = 7,
+		       CHECK_LOAD = 8 /* vmx_msr_check alone */ };
 
 struct vmx_check_ctx {
 	const struct layout *l;
@@ -90,6 +91,14 @@ bool vmx_memory_check_holds(const struct vmx_check *check,
 			    const struct vmx_check_ctx *x);
 /* The first of them that fails, or NULL. */
 const struct vmx_check *vmx_check_memory(const struct vmx_check_ctx *x);
+
+/* The last step of an entry that can fail: loading the MSR area, with exit reason 34
+ * and the entry's number, from 1, as qualification. */
+extern const struct vmx_check vmx_msr_check;
+/* Loads the guest state and the MSR area of a vmcs12 that passes all checks, as an
+ * entry does.  c is one kept for this: its state is lost.  Returns the number of the
+ * entry that cannot be loaded, or 0. */
+uint32_t hv_entry_msrs(struct vcpu *c, const uint8_t *page);
 
 /* The first check of these groups that fails, in the SDM's order, or NULL. */
 const struct vmx_check *vmx_check_first(const struct vmx_check_ctx *x,

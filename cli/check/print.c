@@ -61,7 +61,7 @@ void broken_print(struct out *out, const struct broken *b)
 			 *b->where >= '0' && *b->where <= '9' ? "SDM " : "",
 			 b->where, b->id);
 	}
-	if (b->detail) {
+	if (*b->detail) {
 		out_str(out, "detail", NULL, "%s", b->detail);
 		out_text(out, "      %s\n", b->detail);
 	}

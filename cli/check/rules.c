@@ -24,7 +24,9 @@ static void from_check(const struct vmx_check *c, struct rule *out)
 {
 	*out = (struct rule){ .id = c->id, .sentence = c->sentence,
 			      .remedy = rule_remedy(c->id), .field = c->field,
-			      .check = c };
+			      .check = c, .error = c->error,
+			      .reason = c->error ? 0 :
+				c->group == CHECK_LOAD ? 34 : 33 };
 	snprintf(out->where, sizeof out->where, "SDM %s", c->section);
 }
 
@@ -48,7 +50,10 @@ bool rule_at(unsigned n, struct rule *out)
 		from_check(&vmx_memory_checks[n], out);
 		return true;
 	}
-	return false;
+	n -= VMX_MEMORY_CHECKS;
+	if (!n)
+		from_check(&vmx_msr_check, out);
+	return !n;
 }
 
 bool rule_find(const char *id, struct rule *out)
@@ -61,7 +66,11 @@ bool rule_find(const char *id, struct rule *out)
 
 void rule_outcome(const struct rule *r, char *text, size_t len)
 {
-	if (r->check && r->check->group == CHECK_GUEST)
+	if (r->check && r->check->group == CHECK_LOAD)
+		snprintf(text, len, "the VM entry ends as a VM exit with reason "
+			 "0x80000022 (MSR loading), the entry's number as "
+			 "qualification");
+	else if (r->check && r->check->group == CHECK_GUEST)
 		snprintf(text, len, "the VM entry ends as a VM exit with reason "
 			 "0x80000021 (invalid guest state), qualification %u",
 			 r->check->qualification);

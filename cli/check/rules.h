@@ -15,6 +15,9 @@ struct rule {
 	int field;                     /* index, or -1 */
 	const struct vmx_check *check; /* one of these two, or neither */
 	const struct set_rule *set;
+	/* How a VM entry fails when it is broken: a VM-instruction error, or else a
+	 * basic exit reason; both 0: not at the entry. */
+	unsigned error, reason;
 };
 
 /* The n-th rule; false: there are no more. */

@@ -23,6 +23,7 @@ static void fill(const struct subject *s, const struct vmx_check *c,
 		layout_get(s->vmcs.l, s->vmcs.page, c->field) : 0;
 	b->offset = HEADER + s->vmcs.l->offset[c->field];
 	b->size = vmcs_bytes(vmcs_fields[c->field].encoding);
+	b->qualification = c->qualification;
 	b->nlacking = caps_lacking(c, &s->vmcs, b->lacking,
 				   sizeof b->lacking / sizeof *b->lacking);
 }
@@ -93,6 +94,7 @@ enum verdict verdict_kernel(const struct subject *s, uint32_t kernel,
 unsigned verdict_sdm(const struct subject *s, struct broken *b, unsigned max)
 {
 	const struct vmx_check *memory;
+	uint32_t entry;
 	unsigned n = 0;
 
 	if (!s->vmcs.page)
@@ -103,5 +105,12 @@ unsigned verdict_sdm(const struct subject *s, struct broken *b, unsigned max)
 	memory = vmx_check_memory(&s->vmcs);
 	if (memory && n < max)
 		fill(s, memory, &b[n++]);
+	if (!n && s->scratch &&
+	    (entry = hv_entry_msrs(s->scratch, s->vmcs.page))) {
+		fill(s, &vmx_msr_check, &b[n]);
+		snprintf(b[n].detail, sizeof b[n].detail, "entry %u cannot be "
+			 "loaded", entry);
+		b[n++].qualification = entry;
+	}
 	return n;
 }

@@ -19,7 +19,8 @@ struct broken {
 	uint32_t offset, size;    /* bytes of the blob that it is about */
 	struct lacking lacking[8]; /* capability bits that it comes down to */
 	unsigned nlacking;
-	const char *detail;       /* more to say, or NULL */
+	char detail[160];         /* more to say, or empty */
+	uint64_t qualification;   /* of the exit, where a VM entry fails by one */
 };
 
 struct subject {
@@ -28,6 +29,7 @@ struct subject {
 	struct set_context set;      /* kernel is filled by verdict_kernel */
 	struct vmx_check_ctx vmcs;   /* page NULL: there is no vmcs12 */
 	const struct layout *from;   /* what it was found in, or NULL */
+	struct vcpu *scratch;        /* to try the MSR area on, or NULL: no RAM */
 };
 
 enum verdict { V_ACCEPTED, V_WRONG, V_REFUSED };

@@ -346,6 +346,13 @@ const struct vmx_check vmx_memory_checks[VMX_MEMORY_CHECKS] = {
 	  VMCS_IDX_GUEST_PDPTR0, CHECK_GUEST, 0, 2, 0 },
 };
 
+const struct vmx_check vmx_msr_check = {
+	"entry-msrs", "27.4",
+	"each entry of the VM-entry MSR-load area can be loaded: an MSR that may "
+	"stand there, a value that WRMSR would take, bits 63:32 of the index 0",
+	VMCS_IDX_VM_ENTRY_MSR_LOAD_ADDR, CHECK_LOAD, 0, 0, 0
+};
+
 static bool link_ok(const struct vmx_check_ctx *x)
 {
 	uint64_t pa = V(VMCS_LINK_POINTER);

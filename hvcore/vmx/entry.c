@@ -230,6 +230,19 @@ void vmx_enter(struct vcpu *c, bool first)
 	cpu_resume(c);
 }
 
+uint32_t hv_entry_msrs(struct vcpu *c, const uint8_t *page)
+{
+	struct vmx *v = c->vmx;
+
+	if (!layout_get(v->l, page, VMCS_IDX_VM_ENTRY_MSR_LOAD_COUNT))
+		return 0;
+	memcpy(v->page, page, VMCS12_SIZE);
+	vmx_decode_controls(c);
+	vmx_load_guest(c);
+	return vmx_load_msrs(c, VGET(v, VM_ENTRY_MSR_LOAD_ADDR),
+			     (uint32_t)VGET(v, VM_ENTRY_MSR_LOAD_COUNT));
+}
+
 bool hv_cpu_has_vmx(const struct vcpu *c)
 {
 	return cpu_has(c, 1, 0, 2, 5);
