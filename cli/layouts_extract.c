@@ -66,7 +66,7 @@ static enum nst_status unpack_bzimage(struct base *b, struct nst_error *e)
 	fd = outfile_spool(e);
 	if (fd < 0)
 		return NST_SYSTEM;
-	status = codec->decode(b->data + at, len, fd, e);
+	status = codec_decode(codec, b->data + at, len, fd, e);
 	if (!status)
 		status = map_all(fd, b, e);
 	close(fd);

@@ -1,4 +1,4 @@
-/* codec.c: the table of codecs, and gzip; the others are in codec/. */
+/* codec.c: the table of codecs (they are in codec/), and how they are run. */
 #include "convert/codec.h"
 
 #include <errno.h>
@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "convert/codec/codecs.h"
-
-#define CHUNK (1u << 18)
+#include "convert/source.h"
 
 int codec_write_all(int fd, const void *buf, size_t len)
 {
@@ -68,92 +66,6 @@ int codec_write_sparse(int fd, const void *buf, size_t len)
 	return end < 0 || ftruncate(fd, end) ? -1 : 0;
 }
 
-static enum nst_status gzip_members(z_stream *z, uint64_t size, uint8_t *out,
-				    int fd, struct nst_error *e)
-{
-	uint64_t left = size;
-	int rc = Z_OK;
-
-	for (;;) {
-		if (!z->avail_in && left) {
-			z->avail_in = left > CHUNK ? CHUNK : (uInt)left;
-			left -= z->avail_in;
-		}
-		z->next_out = out;
-		z->avail_out = CHUNK;
-		rc = inflate(z, Z_NO_FLUSH);
-		if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
-			return nst_fail(e, NST_BAD_INPUT, "gzip: %s at byte %llu",
-					z->msg ? z->msg : "bad data",
-					(unsigned long long)z->total_in);
-		if (codec_write_sparse(fd, out, CHUNK - z->avail_out))
-			return nst_fail(e, NST_SYSTEM,
-					"cannot write a temporary file: %s",
-					strerror(errno));
-		if (rc == Z_STREAM_END) {
-			/* Another member, or padding of zeros (tapes). */
-			if ((!z->avail_in && !left) || *z->next_in != 0x1f)
-				return NST_OK;
-			inflateReset(z);
-		} else if (rc == Z_BUF_ERROR || (!z->avail_in && !left &&
-						 z->avail_out)) {
-			return nst_fail(e, NST_BAD_INPUT,
-					"gzip: the file is cut after %llu bytes",
-					(unsigned long long)size);
-		}
-	}
-}
-
-static enum nst_status gzip_decode(const uint8_t *in, uint64_t size, int fd,
-				   struct nst_error *e)
-{
-	z_stream z = { .next_in = (Bytef *)(uintptr_t)in };
-	uint8_t *out = malloc(CHUNK);
-	enum nst_status st;
-
-	if (!out || inflateInit2(&z, 15 + 16) != Z_OK) {
-		free(out);
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	}
-	st = gzip_members(&z, size, out, fd, e);
-	inflateEnd(&z);
-	free(out);
-	return st;
-}
-
-static enum nst_status gzip_encode(const uint8_t *in, uint64_t size, int fd,
-				   struct nst_error *e)
-{
-	z_stream z = { .next_in = (Bytef *)(uintptr_t)in };
-	uint8_t *out = malloc(CHUNK);
-	int rc = Z_OK;
-
-	/* Level 6; no time stamp, so that the same input gives the same file. */
-	if (!out || deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8,
-				 Z_DEFAULT_STRATEGY) != Z_OK) {
-		free(out);
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	}
-	while (rc != Z_STREAM_END) {
-		if (!z.avail_in && size) {
-			z.avail_in = size > CHUNK ? CHUNK : (uInt)size;
-			size -= z.avail_in;
-		}
-		z.next_out = out;
-		z.avail_out = CHUNK;
-		rc = deflate(&z, size ? Z_NO_FLUSH : Z_FINISH);
-		if (codec_write_all(fd, out, CHUNK - z.avail_out)) {
-			deflateEnd(&z);
-			free(out);
-			return nst_fail(e, NST_SYSTEM, "cannot write: %s",
-					strerror(errno));
-		}
-	}
-	deflateEnd(&z);
-	free(out);
-	return NST_OK;
-}
-
 static const struct codec codecs[] = {
 	{ "gzip", { 0x1f, 0x8b }, 2, gzip_decode, gzip_encode },
 	{ "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4, zstd_decode, zstd_encode },
@@ -180,4 +92,40 @@ const struct codec *codec_by_name(const char *name)
 		if (!strcmp(codecs[i].name, name))
 			return &codecs[i];
 	return NULL;
+}
+
+static enum nst_status run(enum nst_status (*fn)(struct coding *,
+						 struct nst_error *),
+			   struct coding *k, int fd, bool sparse,
+			   struct nst_error *e)
+{
+	enum nst_status st = coding_open(k, fd, sparse, e);
+
+	return st ? st : coding_close(k, fn(k, e), e);
+}
+
+enum nst_status codec_decode(const struct codec *c, const uint8_t *in,
+			     uint64_t size, int fd, struct nst_error *e)
+{
+	struct coding k = { .in = in, .size = size };
+
+	return run(c->decode, &k, fd, true, e);
+}
+
+enum nst_status codec_decode_from(const struct codec *c, struct source *s,
+				  uint64_t off, int fd, struct nst_error *e)
+{
+	struct coding k = { .in = source_at(s, off, 0), .src = s, .off = off,
+			    .size = source_size(s) - off };
+
+	return run(c->decode, &k, fd, true, e);
+}
+
+enum nst_status codec_encode_from(const struct codec *c, struct source *s,
+				  int fd, struct nst_error *e)
+{
+	struct coding k = { .in = source_at(s, 0, 0), .src = s,
+			    .size = source_size(s) };
+
+	return run(c->encode, &k, fd, false, e);
 }

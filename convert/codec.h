@@ -7,17 +7,27 @@
 
 #include "layouts/error.h"
 
+struct coding; /* codec/coding.h */
+struct source;
+
 struct codec {
 	const char *name;          /* "gzip" */
 	uint8_t magic[9];
 	uint8_t magic_len;
-	/* Decodes in[0, size) to fd: all members or frames of it. */
-	enum nst_status (*decode)(const uint8_t *in, uint64_t size, int fd,
-				  struct nst_error *e);
+	/* All members or frames of the input. */
+	enum nst_status (*decode)(struct coding *k, struct nst_error *e);
 	/* The reverse, for rewriting a wrapped container; NULL: not offered. */
-	enum nst_status (*encode)(const uint8_t *in, uint64_t size, int fd,
-				  struct nst_error *e);
+	enum nst_status (*encode)(struct coding *k, struct nst_error *e);
 };
+
+/* in[0, size) to fd. */
+enum nst_status codec_decode(const struct codec *c, const uint8_t *in,
+			     uint64_t size, int fd, struct nst_error *e);
+/* The same of a source, from off to its end; its memory is let go of meanwhile. */
+enum nst_status codec_decode_from(const struct codec *c, struct source *s,
+				  uint64_t off, int fd, struct nst_error *e);
+enum nst_status codec_encode_from(const struct codec *c, struct source *s,
+				  int fd, struct nst_error *e);
 
 /* By content; NULL: none of them. */
 const struct codec *codec_of(const uint8_t *head, uint64_t size);

@@ -301,7 +301,8 @@ static enum nst_status clone_and_patch(struct container *c, int fd,
 				       const struct container_patch *p,
 				       size_t n, struct nst_error *e)
 {
-	enum nst_status st = outfile_clone(source_fd(c->src), fd, e);
+	enum nst_status st = fd == source_fd(c->src) ? NST_OK :
+		outfile_clone(source_fd(c->src), fd, e);
 
 	return st ? st : container_place(c, p, n, put_into_fd, &fd, e);
 }
@@ -322,8 +323,7 @@ static enum nst_status rewrap(struct container *c, int plain, int out,
 	st = source_open_raw(name, &s, e);
 	if (st)
 		return st;
-	st = codec->encode(source_at(s, 0, source_size(s)), source_size(s), out,
-			   e);
+	st = codec_encode_from(codec, s, out, e);
 	source_close(s);
 	return st;
 }
@@ -340,7 +340,9 @@ static enum nst_status write_wrapped(struct container *c, int fd,
 				     const struct container_patch *p, size_t n,
 				     struct nst_error *e)
 {
-	int plain = outfile_spool(e);
+	/* What was decoded is a temporary file of our own: no need for another. */
+	bool own = !c->ops->rewrite || c->ops->rewrites_own;
+	int plain = own ? source_fd(c->src) : outfile_spool(e);
 	enum nst_status st;
 
 	if (plain < 0)
@@ -348,7 +350,8 @@ static enum nst_status write_wrapped(struct container *c, int fd,
 	st = container_rewrite(c, plain, p, n, e);
 	if (!st)
 		st = rewrap(c, plain, fd, e);
-	close(plain);
+	if (!own)
+		close(plain);
 	return st;
 }
 

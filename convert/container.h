@@ -83,7 +83,10 @@ struct container_ops {
 	enum nst_status (*load)(struct container *c, struct snapshot *s,
 				struct nst_error *e);
 	/* Writes the whole container with the patches to out_fd (a new empty
-	 * file).  NULL: the generic clone-and-patch by file offsets serves. */
+	 * file).  NULL: the generic clone-and-patch by file offsets serves.
+	 * rewrites_own: out_fd may be the source's own, which is then changed,
+	 * and the container is good for nothing but being closed. */
+	bool rewrites_own;
 	enum nst_status (*rewrite)(struct container *c, int out_fd,
 				   const struct container_patch *p, size_t n,
 				   struct nst_error *e);

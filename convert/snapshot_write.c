@@ -225,9 +225,7 @@ static enum nst_status write_gzip(const struct snapshot *s, int out,
 	st = write_to(s, fd, e);
 	snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
 	if (!st && !(st = source_open_raw(name, &src, e))) {
-		st = codec_by_name("gzip")->encode(
-			source_at(src, 0, source_size(src)), source_size(src),
-			out, e);
+		st = codec_encode_from(codec_by_name("gzip"), src, out, e);
 		source_close(src);
 	}
 	close(fd);

@@ -141,7 +141,7 @@ static enum nst_status peel(struct source *s, const struct codec *c,
 
 	if (fd < 0)
 		return NST_SYSTEM;
-	st = c->decode(s->map, s->size, fd, e);
+	st = codec_decode_from(c, s, 0, fd, e);
 	if (st) {
 		close(fd);
 		return st;

@@ -2,6 +2,7 @@
 descriptions: a migration stream, an ELF core.  Nearly all pages hold noise; some
 hold a vmcs12 of an old layout."""
 import os
+import random
 import struct
 
 PAGE = "tests/fixtures/pages/kvm-4.17-in-l2.bin"
@@ -16,15 +17,27 @@ def noise(n=251, seed=None):
     """n pages that do not compress, or, with a seed, always the same ones."""
     if seed is None:
         return os.urandom(4096 * n)
-    import random
     return random.Random(seed).randbytes(4096 * n)
 
 
-def pages(mib, every=65536, seed=None):
+def pages(mib, every=65536, seed=None, mixed=False):
+    """mixed: as a guest's RAM compresses: noise, words, tables, without the
+    repetitions at a distance that a large window would find."""
     page, rubbish = old_page(), noise(seed=seed)
+    rng = random.Random(seed or 1)
+    words = [rng.randbytes(rng.randrange(2, 9)) for _ in range(600)]
     for i in range(mib * 256):
         o = i % 251 * 4096
-        yield i, page if i % every == 77 else rubbish[o:o + 4096]
+        if i % every == 77:
+            yield i, page
+        elif not mixed:
+            yield i, rubbish[o:o + 4096]
+        elif i % 3 == 0:
+            yield i, rng.randbytes(4096)
+        elif i % 3 == 1:
+            yield i, b"".join(rng.choices(words, k=900))[:4096].ljust(4096, b"\0")
+        else:
+            yield i, (rng.randbytes(64) * 4 + bytes(256)) * 8
 
 
 def section(kind, number):
@@ -64,12 +77,12 @@ def stream_head(f, total, machine=b"pc-q35-10.0"):
             b"\6pc.ram" + struct.pack(">QQ", total, 0x10) + footer(2))
 
 
-def stream(path, mib, every=65536, seed=None, cpus=(cpu(),)):
+def stream(path, mib, every=65536, seed=None, cpus=(cpu(),), mixed=False):
     """Every page a plain record; cpus: bodies of cpu sections."""
     with open(path, "wb", 1 << 20) as f:
         stream_head(f, mib << 20)
         f.write(section(2, 2))
-        for i, p in pages(mib, every, seed):
+        for i, p in pages(mib, every, seed, mixed):
             f.write(struct.pack(">Q", i << 12 | (0x28 if i else 8)) +
                     (b"" if i else b"\6pc.ram") + p)
         f.write(struct.pack(">Q", 0x10) + footer(2))

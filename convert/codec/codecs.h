@@ -4,10 +4,12 @@
 #define NSTATE_CONVERT_CODEC_CODECS_H
 
 #include "convert/codec.h"
+#include "convert/codec/coding.h"
 
 #define DECLARE(name) \
-	enum nst_status name(const uint8_t *in, uint64_t size, int fd, \
-			     struct nst_error *e)
+	enum nst_status name(struct coding *k, struct nst_error *e)
+DECLARE(gzip_decode);
+DECLARE(gzip_encode);
 DECLARE(xz_decode);
 DECLARE(xz_encode);
 DECLARE(zstd_decode);

@@ -19,22 +19,23 @@ static uint32_t le32(const uint8_t *p)
 }
 
 static enum nst_status decode_block(const uint8_t *in, uint32_t len, char *out,
-				    int fd, struct nst_error *e)
+				    struct coding *k, struct nst_error *e)
 {
 	int n = LZ4_decompress_safe((const char *)in, out, (int)len,
 				    (int)BLOCK_SIZE);
 
 	if (n < 0)
 		return nst_fail(e, NST_BAD_INPUT, "lz4: a damaged block");
-	if (codec_write_sparse(fd, out, (size_t)n))
+	if (coding_put(k, out, (size_t)n))
 		return nst_fail(e, NST_SYSTEM, "cannot write: %s",
 				strerror(errno));
 	return NST_OK;
 }
 
-enum nst_status lz4_legacy_decode(const uint8_t *in, uint64_t size, int fd,
-				  struct nst_error *e)
+enum nst_status lz4_legacy_decode(struct coding *k, struct nst_error *e)
 {
+	const uint8_t *in = k->in;
+	uint64_t size = k->size;
 	uint32_t most = (uint32_t)LZ4_compressBound((int)BLOCK_SIZE);
 	char *out = malloc(BLOCK_SIZE);
 	enum nst_status status = NST_OK;
@@ -53,8 +54,10 @@ enum nst_status lz4_legacy_decode(const uint8_t *in, uint64_t size, int fd,
 					  "cut or damaged at byte %llu",
 					  (unsigned long long)at);
 		else
-			status = decode_block(in + at, len, out, fd, e);
+			status = decode_block(in + at, len, out, k, e);
 		at += len;
+		if (!status)
+			coding_done(k, at);
 	}
 	if (!status && at != size)
 		status = nst_fail(e, NST_BAD_INPUT, "lz4: the file is cut");

@@ -97,7 +97,8 @@ static bool sums_match(const uint8_t *p, uint32_t len, bool have_adler,
 
 /* One block; *done at the mark that ends a member. */
 static enum nst_status block(struct cursor *c, uint32_t flags, uint8_t **buf,
-			     int fd, bool *done, struct nst_error *e)
+			     struct coding *k, bool *done,
+			     struct nst_error *e)
 {
 	uint64_t at = c->at;
 	uint32_t dst = take(c, 4), src, sum[4] = { 0 };
@@ -138,26 +139,26 @@ static enum nst_status block(struct cursor *c, uint32_t flags, uint8_t **buf,
 	if (!sums_match(data, dst, flags & F_ADLER32_D, sum[0],
 			flags & F_CRC32_D, sum[1]))
 		return bad(e, "wrong checksum of decoded data", at);
-	return codec_write_sparse(fd, data, dst) ?
+	coding_done(k, c->at);
+	return coding_put(k, data, dst) ?
 		nst_fail(e, NST_SYSTEM, "cannot write a temporary file: %s",
 			 strerror(errno)) : NST_OK;
 }
 
-enum nst_status lzop_decode(const uint8_t *in, uint64_t size, int fd,
-			    struct nst_error *e)
+enum nst_status lzop_decode(struct coding *k, struct nst_error *e)
 {
-	struct cursor c = { in, size, 0, false };
+	struct cursor c = { k->in, k->size, 0, false };
 	uint8_t *buf = NULL;
 	enum nst_status st = lzo_init() == LZO_E_OK ? NST_OK :
 		nst_fail(e, NST_SYSTEM, "liblzo2 does not work here");
 
-	while (!st && c.at < size) {
+	while (!st && c.at < k->size) {
 		bool done = false;
 		uint32_t flags = 0;
 
 		st = header(&c, &flags, e);
 		while (!st && !done)
-			st = block(&c, flags, &buf, fd, &done, e);
+			st = block(&c, flags, &buf, k, &done, e);
 	}
 	free(buf);
 	return st;
@@ -170,7 +171,7 @@ static uint8_t *put(uint8_t *p, uint32_t v, unsigned n)
 	return p;
 }
 
-static int write_header(int fd)
+static int write_header(struct coding *k)
 {
 	uint8_t h[64], *p = h + sizeof magic, *start = p;
 
@@ -186,40 +187,43 @@ static int write_header(int fd)
 	p = put(p, 0, 4);
 	p = put(p, 0, 1);
 	p = put(p, (uint32_t)adler32(1, start, (uInt)(p - start)), 4);
-	return codec_write_all(fd, h, (size_t)(p - h));
+	return coding_put(k, h, (size_t)(p - h));
 }
 
-enum nst_status lzop_encode(const uint8_t *in, uint64_t size, int fd,
-			    struct nst_error *e)
+/* A block: its lengths, a checksum of what it holds, and that, as it is where it
+ * does not compress. */
+static bool lzo_chunk(const struct coding *k, struct chunk *c)
 {
+	const uint8_t *in = k->in + c->at;
 	uint8_t *work = malloc(LZO1X_1_MEM_COMPRESS);
-	uint8_t *out = malloc(BLOCK + BLOCK / 16 + 67), h[12];
-	bool good = work && out && lzo_init() == LZO_E_OK;
+	lzo_uint len = 0;
 
-	if (!good) {
-		free(work);
-		free(out);
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	}
-	good = !write_header(fd);
-	for (uint64_t at = 0; good && at < size; ) {
-		uint32_t n = size - at < BLOCK ? (uint32_t)(size - at) : BLOCK;
-		lzo_uint len = 0;
-
-		lzo1x_1_compress(in + at, n, out, &len, work);
-		bool plain = len >= n;
-		put(h, n, 4);
-		put(h + 4, plain ? n : (uint32_t)len, 4);
-		put(h + 8, (uint32_t)adler32(1, in + at, n), 4);
-		good = !codec_write_all(fd, h, 12) &&
-			!codec_write_all(fd, plain ? in + at : out,
-					 plain ? n : len);
-		at += n;
-	}
-	put(h, 0, 4);
-	good = good && !codec_write_all(fd, h, 4);
+	if (!work)
+		return false;
+	lzo1x_1_compress(in, c->len, c->out + 12, &len, work);
 	free(work);
-	free(out);
-	return good ? NST_OK : nst_fail(e, NST_SYSTEM, "cannot write: %s",
-					strerror(errno));
+	if (len >= c->len) {
+		len = c->len;
+		memcpy(c->out + 12, in, len);
+	}
+	put(c->out, (uint32_t)c->len, 4);
+	put(c->out + 4, (uint32_t)len, 4);
+	put(c->out + 8, (uint32_t)adler32(1, in, (uInt)c->len), 4);
+	c->out_len = 12 + len;
+	return true;
+}
+
+enum nst_status lzop_encode(struct coding *k, struct nst_error *e)
+{
+	static const uint8_t end[4];
+	int rc = lzo_init() == LZO_E_OK ? write_header(k) : -1;
+
+	errno = 0;
+	if (!rc && k->size)
+		rc = coding_in_chunks(k, BLOCK, 12 + BLOCK + BLOCK / 16 + 67,
+				      lzo_chunk, NULL, NULL);
+	if (!rc)
+		rc = coding_put(k, end, sizeof end);
+	return rc ? nst_fail(e, NST_SYSTEM, "cannot write lzop: %s", errno ?
+			     strerror(errno) : "out of memory") : NST_OK;
 }

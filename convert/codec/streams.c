@@ -13,6 +13,10 @@
 #include <zstd.h>
 
 #define CHUNK (1u << 18)
+#define BZ_BLOCK 900000u
+#define LZ4_CHUNK (4u << 20)
+/* What a worker of zstd takes at a time, which bounds its memory. */
+#define ZSTD_JOB (2 << 20)
 /* What a decoder may take for its window: xz -9 needs 65 MiB, zstd --long=27
  * needs 128 MiB; more is refused rather than allocated. */
 #define XZ_MEMORY (160ull << 20)
@@ -38,7 +42,7 @@ static enum nst_status bad(struct nst_error *e, const char *codec,
 
 /* -- xz ------------------------------------------------------------------------ */
 
-static enum nst_status xz_run(lzma_stream *z, uint8_t *out, bool decode, int fd,
+static enum nst_status xz_run(struct coding *k, lzma_stream *z, uint8_t *out,
 			      struct nst_error *e)
 {
 	lzma_ret rc = LZMA_OK;
@@ -55,16 +59,14 @@ static enum nst_status xz_run(lzma_stream *z, uint8_t *out, bool decode, int fd,
 		if (rc != LZMA_OK && rc != LZMA_STREAM_END)
 			return bad(e, "xz", rc == LZMA_BUF_ERROR ?
 				   "the file is cut" : "bad data", z->total_in);
-		size_t n = CHUNK - z->avail_out;
-		if (decode ? codec_write_sparse(fd, out, n) :
-		    codec_write_all(fd, out, n))
+		if (coding_put(k, out, CHUNK - z->avail_out))
 			return no_write(e);
+		coding_done(k, (uint64_t)(z->next_in - k->in));
 	}
 	return NST_OK;
 }
 
-static enum nst_status xz(const uint8_t *in, uint64_t size, bool decode, int fd,
-			  struct nst_error *e)
+static enum nst_status xz(struct coding *k, bool decode, struct nst_error *e)
 {
 	lzma_stream z = LZMA_STREAM_INIT;
 	uint8_t *out = malloc(CHUNK);
@@ -73,44 +75,45 @@ static enum nst_status xz(const uint8_t *in, uint64_t size, bool decode, int fd,
 		lzma_stream_decoder(&z, XZ_MEMORY, LZMA_CONCATENATED) :
 		lzma_easy_encoder(&z, 6, LZMA_CHECK_CRC64);
 
-	z.next_in = in;
-	z.avail_in = size;
-	st = !out || rc != LZMA_OK ? no_memory(e) :
-		xz_run(&z, out, decode, fd, e);
+	z.next_in = k->in;
+	z.avail_in = k->size;
+	st = !out || rc != LZMA_OK ? no_memory(e) : xz_run(k, &z, out, e);
 	lzma_end(&z);
 	free(out);
 	return st;
 }
 
-enum nst_status xz_decode(const uint8_t *in, uint64_t size, int fd,
-			  struct nst_error *e)
+enum nst_status xz_decode(struct coding *k, struct nst_error *e)
 {
-	return xz(in, size, true, fd, e);
+	return xz(k, true, e);
 }
 
-enum nst_status xz_encode(const uint8_t *in, uint64_t size, int fd,
-			  struct nst_error *e)
+enum nst_status xz_encode(struct coding *k, struct nst_error *e)
 {
-	return xz(in, size, false, fd, e);
+	return xz(k, false, e);
 }
 
 /* -- zstd ---------------------------------------------------------------------- */
 
-static enum nst_status zstd_frames(ZSTD_DStream *z, ZSTD_inBuffer *in,
-				   uint8_t *buf, int fd, struct nst_error *e)
+static enum nst_status zstd_frames(struct coding *k, ZSTD_DStream *z,
+				   ZSTD_inBuffer *in, struct nst_error *e)
 {
 	size_t rc = 1;
 
 	for (;;) {
-		ZSTD_outBuffer out = { buf, CHUNK, 0 };
+		ZSTD_outBuffer out = { 0 };
 		size_t before = in->pos;
 
+		out.dst = coding_room(k, &out.size);
+		if (!out.dst)
+			return no_memory(e);
 		rc = ZSTD_decompressStream(z, &out, in);
 		if (ZSTD_isError(rc))
 			return bad(e, "zstd", ZSTD_getErrorName(rc), in->pos);
-		if (codec_write_sparse(fd, buf, out.pos))
+		if (coding_took(k, out.pos))
 			return no_write(e);
-		if (in->pos == in->size && out.pos < out.size)
+		coding_done(k, in->pos);
+		if (in->pos == in->size && (!rc || out.pos < out.size))
 			return rc ? bad(e, "zstd", "the file is cut", in->pos) :
 				NST_OK;
 		if (in->pos == before && !out.pos)
@@ -118,41 +121,45 @@ static enum nst_status zstd_frames(ZSTD_DStream *z, ZSTD_inBuffer *in,
 	}
 }
 
-enum nst_status zstd_decode(const uint8_t *in, uint64_t size, int fd,
-			    struct nst_error *e)
+enum nst_status zstd_decode(struct coding *k, struct nst_error *e)
 {
 	ZSTD_DStream *z = ZSTD_createDStream();
-	ZSTD_inBuffer src = { in, size, 0 };
-	uint8_t *buf = malloc(CHUNK);
+	ZSTD_inBuffer src = { k->in, k->size, 0 };
 	enum nst_status st;
 
 	if (z)
 		ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG);
-	st = z && buf ? zstd_frames(z, &src, buf, fd, e) : no_memory(e);
+	st = z ? zstd_frames(k, z, &src, e) : no_memory(e);
 	ZSTD_freeDStream(z);
-	free(buf);
 	return st;
 }
 
-enum nst_status zstd_encode(const uint8_t *in, uint64_t size, int fd,
-			    struct nst_error *e)
+enum nst_status zstd_encode(struct coding *k, struct nst_error *e)
 {
 	ZSTD_CStream *z = ZSTD_createCStream();
-	ZSTD_inBuffer src = { in, size, 0 };
+	ZSTD_inBuffer src = { k->in, k->size, 0 };
 	uint8_t *buf = malloc(CHUNK);
 	enum nst_status st = z && buf ? NST_OK : no_memory(e);
 	size_t rc = 1;
 
 	if (!st)
-		ZSTD_CCtx_setPledgedSrcSize(z, size);
+		ZSTD_CCtx_setPledgedSrcSize(z, k->size);
+	/* What workers write does not depend on their number, if there is one.  A
+	 * library without threads refuses this and does without. */
+	if (!st) {
+		ZSTD_CCtx_setParameter(z, ZSTD_c_nbWorkers,
+				       (int)coding_threads());
+		ZSTD_CCtx_setParameter(z, ZSTD_c_jobSize, ZSTD_JOB);
+	}
 	while (!st && rc) {
 		ZSTD_outBuffer out = { buf, CHUNK, 0 };
 
 		rc = ZSTD_compressStream2(z, &out, &src, ZSTD_e_end);
 		if (ZSTD_isError(rc))
 			st = bad(e, "zstd", ZSTD_getErrorName(rc), src.pos);
-		else if (codec_write_all(fd, buf, out.pos))
+		else if (coding_put(k, buf, out.pos))
 			st = no_write(e);
+		coding_done(k, src.pos);
 	}
 	ZSTD_freeCStream(z);
 	free(buf);
@@ -173,13 +180,13 @@ static void bz_feed(bz_stream *z, const uint8_t *in, uint64_t size,
 	*at += z->avail_in;
 }
 
-static enum nst_status bz_members(bz_stream *z, const uint8_t *in, uint64_t size,
-				  char *out, int fd, struct nst_error *e)
+static enum nst_status bz_members(struct coding *k, bz_stream *z, char *out,
+				  struct nst_error *e)
 {
-	uint64_t at = 0;
+	uint64_t at = 0, size = k->size;
 
 	for (;;) {
-		bz_feed(z, in, size, &at);
+		bz_feed(z, k->in, size, &at);
 		z->next_out = out;
 		z->avail_out = CHUNK;
 		int rc = BZ2_bzDecompress(z);
@@ -187,8 +194,9 @@ static enum nst_status bz_members(bz_stream *z, const uint8_t *in, uint64_t size
 			return no_memory(e);
 		if (rc != BZ_OK && rc != BZ_STREAM_END)
 			return bad(e, "bzip2", "bad data", at - z->avail_in);
-		if (codec_write_sparse(fd, out, CHUNK - z->avail_out))
+		if (coding_put(k, out, CHUNK - z->avail_out))
 			return no_write(e);
+		coding_done(k, at - z->avail_in);
 		if (rc == BZ_STREAM_END) {
 			char *next = z->next_in;
 			unsigned left = z->avail_in;
@@ -207,8 +215,7 @@ static enum nst_status bz_members(bz_stream *z, const uint8_t *in, uint64_t size
 	}
 }
 
-enum nst_status bzip2_decode(const uint8_t *in, uint64_t size, int fd,
-			     struct nst_error *e)
+enum nst_status bzip2_decode(struct coding *k, struct nst_error *e)
 {
 	bz_stream z = { 0 };
 	char *out = malloc(CHUNK);
@@ -218,101 +225,93 @@ enum nst_status bzip2_decode(const uint8_t *in, uint64_t size, int fd,
 		free(out);
 		return no_memory(e);
 	}
-	st = bz_members(&z, in, size, out, fd, e);
+	st = bz_members(k, &z, out, e);
 	BZ2_bzDecompressEnd(&z);
 	free(out);
 	return st;
 }
 
-enum nst_status bzip2_encode(const uint8_t *in, uint64_t size, int fd,
-			     struct nst_error *e)
+static bool bz_chunk(const struct coding *k, struct chunk *c)
 {
-	bz_stream z = { 0 };
-	char *out = malloc(CHUNK);
-	enum nst_status st = NST_OK;
-	uint64_t at = 0;
-	int rc = BZ_RUN_OK;
+	unsigned n = (unsigned)c->room;
+	int rc = BZ2_bzBuffToBuffCompress((char *)c->out, &n,
+		(char *)(uintptr_t)(k->in + c->at), (unsigned)c->len, 9, 0, 0);
 
-	if (!out || BZ2_bzCompressInit(&z, 9, 0, 0) != BZ_OK) {
-		free(out);
-		return no_memory(e);
-	}
-	while (!st && rc != BZ_STREAM_END) {
-		bz_feed(&z, in, size, &at);
-		z.next_out = out;
-		z.avail_out = CHUNK;
-		rc = BZ2_bzCompress(&z, at == size ? BZ_FINISH : BZ_RUN);
-		if (codec_write_all(fd, out, CHUNK - z.avail_out))
-			st = no_write(e);
-	}
-	BZ2_bzCompressEnd(&z);
-	free(out);
-	return st;
+	c->out_len = n;
+	return rc == BZ_OK;
+}
+
+/* Each chunk, which is a block of bzip2's, is a stream of its own, as several
+ * compressed files put together are. */
+enum nst_status bzip2_encode(struct coding *k, struct nst_error *e)
+{
+	int rc;
+
+	errno = 0;
+	rc = coding_in_chunks(k, BZ_BLOCK, BZ_BLOCK + BZ_BLOCK / 100 + 600,
+			      bz_chunk, NULL, NULL);
+	return !rc ? NST_OK : errno ? no_write(e) : no_memory(e);
 }
 
 /* -- lz4 ----------------------------------------------------------------------- */
 
-enum nst_status lz4_decode(const uint8_t *in, uint64_t size, int fd,
-			   struct nst_error *e)
+static enum nst_status lz4_frames(struct coding *k, LZ4F_dctx *z,
+				  struct nst_error *e)
+{
+	uint64_t at = 0;
+
+	for (;;) {
+		size_t room, put, n = k->size - at, rc;
+		uint8_t *to = coding_room(k, &room);
+
+		if (!to)
+			return no_memory(e);
+		put = room;
+		rc = LZ4F_decompress(z, to, &put, k->in + at, &n, NULL);
+		if (LZ4F_isError(rc))
+			return bad(e, "lz4", LZ4F_getErrorName(rc), at);
+		at += n;
+		coding_done(k, at);
+		if (coding_took(k, put))
+			return no_write(e);
+		if (at == k->size && (!rc || put < room))
+			return rc ? bad(e, "lz4", "the file is cut", at) : NST_OK;
+		if (!n && !put)
+			return bad(e, "lz4", "no progress", at);
+	}
+}
+
+enum nst_status lz4_decode(struct coding *k, struct nst_error *e)
 {
 	LZ4F_dctx *z = NULL;
-	uint8_t *buf = malloc(CHUNK);
-	enum nst_status st = NST_OK;
-	uint64_t at = 0;
-	size_t rc = 1;
+	enum nst_status st;
 
-	if (!buf || LZ4F_isError(LZ4F_createDecompressionContext(&z,
-							LZ4F_VERSION)))
-		st = no_memory(e);
-	while (!st) {
-		size_t out = CHUNK, n = size - at;
-
-		rc = LZ4F_decompress(z, buf, &out, in + at, &n, NULL);
-		if (LZ4F_isError(rc)) {
-			st = bad(e, "lz4", LZ4F_getErrorName(rc), at);
-			break;
-		}
-		at += n;
-		if (codec_write_sparse(fd, buf, out))
-			st = no_write(e);
-		else if (at == size && out < CHUNK)
-			break;
-		else if (!n && !out)
-			st = bad(e, "lz4", "no progress", at);
-	}
-	if (!st && rc)
-		st = bad(e, "lz4", "the file is cut", at);
+	if (LZ4F_isError(LZ4F_createDecompressionContext(&z, LZ4F_VERSION)))
+		return no_memory(e);
+	st = lz4_frames(k, z, e);
 	LZ4F_freeDecompressionContext(z);
-	free(buf);
 	return st;
 }
 
-enum nst_status lz4_encode(const uint8_t *in, uint64_t size, int fd,
-			   struct nst_error *e)
-{
-	LZ4F_cctx *z = NULL;
-	size_t room = LZ4F_compressBound(CHUNK, NULL) + LZ4F_HEADER_SIZE_MAX;
-	uint8_t *buf = malloc(room);
-	enum nst_status st = NST_OK;
-	size_t n;
+static const LZ4F_preferences_t lz4_preferences = {
+	.frameInfo = { .blockSizeID = LZ4F_max4MB },
+};
 
-	if (!buf || LZ4F_isError(LZ4F_createCompressionContext(&z,
-							LZ4F_VERSION)))
-		st = no_memory(e);
-	n = st ? 0 : LZ4F_compressBegin(z, buf, room, NULL);
-	for (uint64_t at = 0; !st; ) {
-		if (LZ4F_isError(n))
-			st = bad(e, "lz4", LZ4F_getErrorName(n), at);
-		else if (codec_write_all(fd, buf, n))
-			st = no_write(e);
-		if (st || at > size)
-			break;
-		size_t len = size - at < CHUNK ? size - at : CHUNK;
-		n = len ? LZ4F_compressUpdate(z, buf, room, in + at, len, NULL) :
-			LZ4F_compressEnd(z, buf, room, NULL);
-		at += len ? len : 1;
-	}
-	LZ4F_freeCompressionContext(z);
-	free(buf);
-	return st;
+static bool lz4_chunk(const struct coding *k, struct chunk *c)
+{
+	c->out_len = LZ4F_compressFrame(c->out, c->room, k->in + c->at, c->len,
+					&lz4_preferences);
+	return !LZ4F_isError(c->out_len);
+}
+
+/* Each chunk is a frame of its own, as lz4(1) takes them one after the other. */
+enum nst_status lz4_encode(struct coding *k, struct nst_error *e)
+{
+	int rc;
+
+	errno = 0;
+	rc = coding_in_chunks(k, LZ4_CHUNK,
+			      LZ4F_compressFrameBound(LZ4_CHUNK, &lz4_preferences),
+			      lz4_chunk, NULL, NULL);
+	return !rc ? NST_OK : errno ? no_write(e) : no_memory(e);
 }

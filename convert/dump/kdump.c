@@ -411,7 +411,8 @@ static enum nst_status rewrite(struct container *c, int fd,
 	const struct kdump *k = c->priv;
 	uint64_t end = (source_size(k->src) + PAGE - 1) & ~(PAGE - 1ull);
 	uint64_t out = k->last_record, index;
-	enum nst_status st = outfile_clone(source_fd(c->src), fd, e);
+	enum nst_status st = fd == source_fd(c->src) ? NST_OK :
+		outfile_clone(source_fd(c->src), fd, e);
 
 	for (size_t i = 0; !st && i < n; i++, end += PAGE) {
 		uint8_t d[DESC];
@@ -462,5 +463,5 @@ static void close_kdump(struct container *c)
 const struct container_ops reader_kdump = {
 	.kind = "kdump", .probe = probe, .open = open_kdump,
 	.walk_part = walk_part, .load = load, .place = place,
-	.rewrite = rewrite, .close = close_kdump,
+	.rewrite = rewrite, .rewrites_own = true, .close = close_kdump,
 };

@@ -6,6 +6,7 @@
  */
 #include "convert/qemu/stream.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -83,14 +84,13 @@ static void describe(struct container *c, const char *xml, size_t len,
 static enum nst_status unpack(struct container *c, struct image *m,
 			      struct source **out, struct nst_error *e)
 {
-	uint64_t size = source_size(c->src) - m->data;
 	const struct codec *codec = codec_by_name(formats[m->format]);
 	int fd = outfile_spool(e);
 	enum nst_status st;
 
 	if (fd < 0)
 		return NST_SYSTEM;
-	st = codec->decode(source_at(c->src, m->data, size), size, fd, e);
+	st = codec_decode_from(codec, c->src, m->data, fd, e);
 	if (st) {
 		close(fd);
 		return st;
@@ -191,21 +191,24 @@ static enum nst_status place(struct container *c,
 }
 
 /* Header, then the changed stream through the same codec. */
-static enum nst_status repack(struct container *c, struct image *m, int plain,
-			      int fd, struct nst_error *e)
+static enum nst_status repack(struct container *c, struct image *m, int fd,
+			      struct nst_error *e)
 {
+	int plain = dup(source_fd(m->q.src));
 	struct source *s;
 	enum nst_status st;
 
-	if (codec_write_all(fd, source_at(c->src, 0, m->data), m->data)) {
-		close(plain);
-		return nst_fail(e, NST_SYSTEM, "cannot write");
+	if (plain < 0 || codec_write_all(fd, source_at(c->src, 0, m->data),
+					 m->data)) {
+		st = nst_fail(e, NST_SYSTEM, "cannot write: %s", strerror(errno));
+		if (plain >= 0)
+			close(plain);
+		return st;
 	}
-	st = source_from_fd(plain, &s, e);
+	st = source_from_fd(plain, &s, e); /* once more: it may have grown */
 	if (st)
 		return st;
-	st = codec_by_name(formats[m->format])->encode(
-		source_at(s, 0, source_size(s)), source_size(s), fd, e);
+	st = codec_encode_from(codec_by_name(formats[m->format]), s, fd, e);
 	source_close(s);
 	return st;
 }
@@ -216,19 +219,11 @@ static enum nst_status rewrite(struct container *c, int fd,
 {
 	struct image *m = c->priv;
 	enum nst_status st;
-	int plain;
 
 	if (!is_packed(m))
-		return qcontainer_rewrite(c, &m->q, 0, fd, p, n, e);
-	plain = outfile_spool(e);
-	if (plain < 0)
-		return NST_SYSTEM;
-	st = qcontainer_rewrite(c, &m->q, 0, plain, p, n, e);
-	if (st) {
-		close(plain);
-		return st;
-	}
-	return repack(c, m, plain, fd, e);
+		return qcontainer_rewrite(c, &m->q, fd, p, n, e);
+	st = qcontainer_rewrite(c, &m->q, source_fd(m->q.src), p, n, e);
+	return st ? st : repack(c, m, fd, e);
 }
 
 static void close_image(struct container *c)

@@ -288,27 +288,46 @@ static enum nst_status finish_insert(struct qstream *q, struct rewrite *w,
 	return NST_OK;
 }
 
+/* Makes room in the file itself: what is behind moves, the end first. */
+static enum nst_status shift_tail(struct qstream *q, uint64_t from, uint64_t by,
+				  struct nst_error *e)
+{
+	uint64_t at = source_size(q->src);
+	uint8_t buf[65536];
+	enum nst_status st = NST_OK;
+
+	while (!st && at > from) {
+		size_t n = at - from < sizeof buf ? at - from : sizeof buf;
+
+		at -= n;
+		memcpy(buf, source_at(q->src, at, n), n);
+		st = outfile_pwrite(source_fd(q->src), buf, n, at + by, e);
+	}
+	return st;
+}
+
 static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
-				    uint64_t from, int fd, struct nst_error *e)
+				    int fd, struct nst_error *e)
 {
 	uint64_t size = source_size(q->src), cut = w->insert_at;
 	int src = source_fd(q->src);
-	enum nst_status st;
+	enum nst_status st = NST_OK;
 
-	if (!w->insert_len && !from) {
+	if (fd == src && w->insert_len) {
+		st = shift_tail(q, cut, w->insert_len, e);
+	} else if (fd != src && !w->insert_len) {
 		st = outfile_clone(src, fd, e);
-	} else {
-		st = outfile_copy(src, from, cut - from, fd, 0, e);
-		if (!st)
-			st = outfile_pwrite(fd, w->insert, w->insert_len,
-					    cut - from, e);
+	} else if (fd != src) {
+		st = outfile_copy(src, 0, cut, fd, 0, e);
 		if (!st)
 			st = outfile_copy(src, cut, size - cut, fd,
-					  cut - from + w->insert_len, e);
+					  cut + w->insert_len, e);
 	}
+	if (!st && w->insert_len)
+		st = outfile_pwrite(fd, w->insert, w->insert_len, cut, e);
 	for (size_t i = 0; !st && i < w->n; i++) {
-		uint64_t at = w->piece[i].at - from;
-		if (w->piece[i].at >= cut)
+		uint64_t at = w->piece[i].at;
+		if (at >= cut)
 			at += w->insert_len;
 		st = outfile_pwrite(fd, w->piece[i].data, w->piece[i].len, at, e);
 	}
@@ -316,8 +335,7 @@ static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 }
 
 enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
-				   uint64_t from, int fd,
-				   const struct container_patch *p, size_t n,
+				   int fd, const struct container_patch *p, size_t n,
 				   struct nst_error *e)
 {
 	struct rewrite w = { 0 };
@@ -331,7 +349,7 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 	if (!st)
 		st = finish_insert(q, &w, e);
 	if (!st)
-		st = write_pieces(q, &w, from, fd, e);
+		st = write_pieces(q, &w, fd, e);
 	free(w.piece);
 	free(w.insert);
 	return st;
@@ -383,7 +401,7 @@ static enum nst_status rewrite(struct container *c, int fd,
 			       const struct container_patch *p, size_t n,
 			       struct nst_error *e)
 {
-	return qcontainer_rewrite(c, c->priv, 0, fd, p, n, e);
+	return qcontainer_rewrite(c, c->priv, fd, p, n, e);
 }
 
 static void close_stream(struct container *c)
@@ -396,5 +414,5 @@ static void close_stream(struct container *c)
 const struct container_ops reader_qemu = {
 	.kind = "QEMU migration stream", .probe = probe, .open = open_stream,
 	.walk_part = walk_part, .load = load, .place = place,
-	.rewrite = rewrite, .close = close_stream,
+	.rewrite = rewrite, .rewrites_own = true, .close = close_stream,
 };

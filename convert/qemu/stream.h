@@ -137,10 +137,9 @@ enum nst_status qcontainer_place(struct container *c, struct qstream *q,
 				 const struct container_patch *p,
 				 container_put_fn *put, void *arg,
 				 struct nst_error *e);
-/* Writes [start, end of the file) of the stream with patches to fd. */
+/* Writes the source with patches to fd, which may be the source's own. */
 enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
-				   uint64_t from, int fd,
-				   const struct container_patch *p, size_t n,
+				   int fd, const struct container_patch *p, size_t n,
 				   struct nst_error *e);
 
 #endif
