@@ -259,8 +259,10 @@ int cmd_explain(int argc, char **argv)
 	out = out_open(a.json, cli_quiet ? fopen("/dev/null", "w") : stdout);
 	status = run(&a, out, &e);
 	/* A failure is told on standard error; there is no half a report. */
-	if (status > NST_NO)
+	if (status > NST_NO) {
+		out_drop(out);
 		return cli_fail(a.what, &e);
+	}
 	if (!out_close(out)) {
 		nst_fail(&e, NST_SYSTEM, "cannot write the report");
 		return cli_fail(a.what, &e);

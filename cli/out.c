@@ -42,6 +42,13 @@ bool out_close(struct out *o)
 	return good;
 }
 
+void out_drop(struct out *o)
+{
+	if (o->json)
+		json_decref(o->stack[0]);
+	free(o);
+}
+
 bool out_is_json(const struct out *o)
 {
 	return o->json;

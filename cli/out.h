@@ -17,6 +17,8 @@ struct out;
 struct out *out_open(bool json, FILE *f);
 /* Prints the JSON; false where the stream or memory failed. */
 bool out_close(struct out *o);
+/* Ends it without: what went wrong is told elsewhere. */
+void out_drop(struct out *o);
 bool out_is_json(const struct out *o);
 
 /* Objects and lists nest.  Inside a list, name is NULL. */

@@ -58,6 +58,7 @@ struct good {
 	struct loaded in;
 	struct snapshot_vcpu v;      /* of which nested is damaged */
 	uint8_t *pristine;           /* its nested state */
+	bool own;                    /* v.msrs and v.cpuid are not the snapshot's */
 	struct vm *vm, *judges;      /* the same RAM twice: vCPUs take turns */
 	struct vcpu *c, *judge;
 	uint8_t **ram;               /* private mappings of run i's file */
@@ -117,6 +118,7 @@ static void take_model(struct good *g)
 			.data = caps.caps.msr[i] };
 	g->v.msrs = msrs;
 	g->v.nmsrs = n;
+	g->own = true;
 	g->v.cpuid = model.cpuid;
 	g->v.ncpuid = model.ncpuid;
 	free(model.msrs);
@@ -165,6 +167,21 @@ static void open_good(struct good *g, const char *path, bool newest)
 		die(path, e.text);
 	hv_check_context(g->judge, NULL, ~0ull, &x);
 	g->l = x.l;
+}
+
+static void close_good(struct good *g)
+{
+	hv_vm_free(g->vm);
+	hv_vm_free(g->judges);
+	for (uint32_t i = 0; i < g->in.snapshot->nram; i++)
+		munmap(g->ram[i], g->in.snapshot->ram[i].size);
+	free(g->ram);
+	free(g->v.nested);
+	if (g->own) {
+		free(g->v.msrs);
+		free(g->v.cpuid);
+	}
+	snapshot_free(g->in.snapshot);
 }
 
 /* -- damages ----------------------------------------------------------------------------- */
@@ -578,5 +595,8 @@ int main(int argc, char **argv)
 	       "VM exit; check and the core differ in %lu\n", cases,
 	       count[ENTERED], count[VM_FAIL], count[ENTRY_EXIT], differ);
 	print_hits();
+	for (unsigned i = 0; i < ngood; i++)
+		close_good(&good[i]);
+	free(good);
 	return differ != 0;
 }
