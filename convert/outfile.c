@@ -41,14 +41,16 @@ static void set_mode(int fd, const char *input)
 	(void)!fchmod(fd, mode & ~mask);
 }
 
-/* A file without a name, beside path. */
+/* A file without a name, beside path; -1 where it could not get one later. */
 static int nameless(const char *path)
 {
 	char *copy = strdup(path), *slash = copy ? strrchr(copy, '/') : NULL;
 	int fd;
 
-	if (!copy)
+	if (!copy || access("/proc/self/fd", X_OK)) {
+		free(copy);
 		return -1;
+	}
 	if (slash)
 		slash[slash == copy] = 0;
 	fd = open(slash ? copy : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

@@ -217,18 +217,20 @@ static enum nst_status write_gzip(const struct snapshot *s, int out,
 {
 	int fd = outfile_spool(e);
 	struct source *src;
-	char name[64];
 	enum nst_status st;
 
 	if (fd < 0)
 		return NST_SYSTEM;
 	st = write_to(s, fd, e);
-	snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-	if (!st && !(st = source_open_raw(name, &src, e))) {
-		st = codec_encode_from(codec_by_name("gzip"), src, out, e);
-		source_close(src);
+	if (st) {
+		close(fd);
+		return st;
 	}
-	close(fd);
+	st = source_from_fd(fd, &src, e);
+	if (st)
+		return st;
+	st = codec_encode_from(codec_by_name("gzip"), src, out, e);
+	source_close(src);
 	return st;
 }
 
