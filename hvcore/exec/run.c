@@ -49,7 +49,8 @@ static void code_breakpoints(struct vcpu *c)
 {
 	uint64_t dr7 = c->dr[7], lin = hv_linear_rip(c), hit = 0;
 
-	if (!(dr7 & 0xff) || c->rflags & FLAG_RF)
+	/* After MOV SS it is as if RF were set (SDM vol. 3, 18.3.1.1). */
+	if (!(dr7 & 0xff) || c->rflags & FLAG_RF || c->blocking & BLOCK_MOVSS)
 		return;
 	for (unsigned n = 0; n < 4; n++)
 		if (dr7 >> 2 * n & 3 && !(dr7 >> (16 + 4 * n) & 3) &&

@@ -352,6 +352,32 @@ static void test_flush(void **state)
 	assert_memory_equal(whole, c->r, sizeof whole);
 }
 
+/* SDM 18.3.1.1: after MOV SS an instruction breakpoint is as if RF were set, for
+ * that one instruction; other loads hold nothing back. */
+static void test_breakpoint_after_mov_ss(void **state)
+{
+	static const uint8_t moves[2][2] = { { 0x8e, 0xd0 }, { 0x8e, 0xd8 } };
+
+	(void)state;
+	for (int ds = 0; ds < 2; ds++) {
+		/* mov eax, ss; mov ss|ds, eax; CODE+4: xor eax, eax; hlt */
+		LOAD(CODE, 0x8c, 0xd0, 0, 0, 0x31, 0xc0, 0xf4);
+		load(CODE + 2, moves[ds], 2);
+		c->dr[0] = CODE + 4;
+		c->dr[7] = 0x402;
+		cpu_update_mode(c);
+		assert_int_equal(run(CODE), ds ? 1 : -1);
+		if (ds)
+			assert_int_equal(frame(0), CODE + 4);
+	}
+	/* The next but one is not held back. */
+	LOAD(CODE, 0x8c, 0xd0, 0x8e, 0xd0, 0x31, 0xc0, 0x31, 0xc0, 0xf4);
+	c->dr[0] = CODE + 6;
+	assert_int_equal(run(CODE), 1);
+	c->dr[7] = 0x400;
+	cpu_update_mode(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_flags_at_fault),
 		cmocka_unit_test(test_cuts),
 		cmocka_unit_test(test_flush),
+		cmocka_unit_test(test_breakpoint_after_mov_ss),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
