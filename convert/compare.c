@@ -154,39 +154,56 @@ static void cmp_msrs(struct cmp *x, const struct snapshot_vcpu *a,
 }
 
 /* The standard XSAVE format: legacy area, header, then components at the
- * offsets that CPUID leaf 13 gives; a component whose XSTATE_BV bit is clear
- * has no meaning. */
+ * offsets that CPUID leaf 13 gives. */
+static uint64_t xstate_bv(const uint8_t *area)
+{
+	uint64_t v;
+
+	memcpy(&v, area + 512, sizeof v);
+	return v;
+}
+
+/* A component whose XSTATE_BV bit is clear is in its initial state, whatever stands
+ * in its place; and whether the bit is set for a component that is initial anyway
+ * is the processor's choice (SDM vol. 1, 13.6). */
+static const uint8_t *component(const struct snapshot_vcpu *v, unsigned bit,
+				uint32_t at, const uint8_t *initial)
+{
+	return xstate_bv(v->xsave) >> bit & 1 ? v->xsave + at : initial;
+}
+
 static void cmp_xsave(struct cmp *x, const struct snapshot_vcpu *a,
 		      const struct snapshot_vcpu *b)
 {
-	uint64_t bva, bvb;
+	static const uint8_t x87[24] = { 0x7f, 0x03 }, zero[8192];
+	uint64_t any;
 
 	if (a->xsave_size < 576 || b->xsave_size < 576)
 		return;
-	memcpy(&bva, a->xsave + 512, 8);
-	memcpy(&bvb, b->xsave + 512, 8);
-	if (bva != bvb)
-		differ_hex(x, bva, bvb, "XSTATE_BV");
-	bva &= bvb;
-	if (bva & 1)
-		cmp_bytes(x, a->xsave, b->xsave, 24, "x87 control"),
-		cmp_bytes(x, a->xsave + 32, b->xsave + 32, 128, "x87 stack");
-	if (memcmp(a->xsave + 24, b->xsave + 24, 4))
-		cmp_bytes(x, a->xsave + 24, b->xsave + 24, 4, "MXCSR");
-	if (bva & 2)
-		cmp_bytes(x, a->xsave + 160, b->xsave + 160, 256, "XMM");
+	any = xstate_bv(a->xsave) | xstate_bv(b->xsave);
+	if (x->strict && xstate_bv(a->xsave) != xstate_bv(b->xsave))
+		differ_hex(x, xstate_bv(a->xsave), xstate_bv(b->xsave),
+			   "XSTATE_BV");
+	cmp_bytes(x, component(a, 0, 0, x87), component(b, 0, 0, x87), 24,
+		  "x87 control");
+	cmp_bytes(x, component(a, 0, 32, zero), component(b, 0, 32, zero), 128,
+		  "x87 stack");
+	cmp_bytes(x, a->xsave + 24, b->xsave + 24, 4, "MXCSR");
+	cmp_bytes(x, component(a, 1, 160, zero), component(b, 1, 160, zero), 256,
+		  "XMM");
 	for (uint32_t i = 0; i < a->ncpuid; i++) {
 		const struct kvm_cpuid_entry2 *c = &a->cpuid[i];
 		char what[24];
 
 		if (c->function != 13 || c->index < 2 || c->index > 62 ||
-		    !(bva >> c->index & 1))
+		    !(any >> c->index & 1) || c->eax > sizeof zero)
 			continue;
 		if ((uint64_t)c->ebx + c->eax > a->xsave_size ||
 		    (uint64_t)c->ebx + c->eax > b->xsave_size)
 			continue;
 		snprintf(what, sizeof what, "XSAVE component %u", c->index);
-		cmp_bytes(x, a->xsave + c->ebx, b->xsave + c->ebx, c->eax, what);
+		cmp_bytes(x, component(a, c->index, c->ebx, zero),
+			  component(b, c->index, c->ebx, zero), c->eax, what);
 	}
 }
 
