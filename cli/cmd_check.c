@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/check/around.h"
 #include "cli/check/caps.h"
 #include "cli/check/print.h"
 #include "cli/check/subject.h"
@@ -143,32 +144,7 @@ static bool ask_kernels(const struct args *a, const struct subject *s,
 	return good;
 }
 
-/* L1 has read the source's capability MSRs, and they are restored like any other:
- * KVM refuses those that promise more than it has. */
-static bool ask_msrs(const struct args *a, const struct snapshot_vcpu *v,
-		     const struct subject *s, struct out *out)
-{
-	struct lacking lacking[MOST_LACKING];
-	struct vmx_caps source = { { 0 } };
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < VMX_CAPS_COUNT && snapshot_has(v, SN_MSRS); i++) {
-		const struct kvm_msr_entry *m = snapshot_msr(v, VMX_CAPS_FIRST + i);
-		source.msr[i] = m ? m->data : 0;
-	}
-	if (vmx_cap(&source, 0x480) && (a->caps || a->host || a->cpu))
-		n = caps_compare(&source, s->vmcs.caps, lacking, MOST_LACKING);
-	if (!n)
-		return true;
-	out_begin(out, "capabilities");
-	out_text(out, "  KVM_SET_MSRS of the guest's own VMX capability MSRs fails on "
-		 "the destination:\n");
-	lacking_print(out, lacking, n);
-	out_end(out);
-	return false;
-}
-
-static bool check_vcpu(const struct args *a, const struct snapshot_vcpu *v,
+static bool check_vcpu(const struct args *a, const struct around *around,
 		       const struct subject *s, uint32_t i, struct out *out)
 {
 	static struct broken b[MAX_BROKEN];
@@ -179,15 +155,53 @@ static bool check_vcpu(const struct args *a, const struct snapshot_vcpu *v,
 	out_u64(out, "vcpu", NULL, i);
 	out_text(out, "vCPU %u\n", i);
 	good &= ask_kernels(a, s, out);
-	out_text(out, "  VM entry by the SDM: %s\n", !s->vmcs.page ?
-		 "there is no vmcs12" : n ? "fails" : "every check passes");
+	out_text(out, "  VM entry by the SDM: %s%s\n", !s->vmcs.page ?
+		 "there is no vmcs12" : n ? "fails" : "every check passes",
+		 s->vmcs.page && n && !(s->blob[0] & KVM_STATE_NESTED_GUEST_MODE) ?
+		 " (L1 runs, and may not have finished this VMCS)" : "");
 	out_list(out, "sdm");
 	for (unsigned k = 0; k < n; k++)
 		broken_print(out, &b[k]);
 	out_list_end(out);
-	good &= ask_msrs(a, v, s, out);
+	good &= around_tell(around, i, s, a->caps || a->host || a->cpu, out);
 	out_end(out);
 	return good;
+}
+
+static enum nst_status check_all(struct args *a, struct loaded *in,
+				 struct vm *vm, struct out *out, bool *good,
+				 struct nst_error *e)
+{
+	const struct caps_file *dest = a->caps || a->host ? &a->dest : NULL;
+	const struct snapshot *snap = in->snapshot;
+	struct around around;
+	enum nst_status st = NST_OK;
+	bool any = false;
+
+	if (!around_open(&around, in))
+		st = nst_fail(e, NST_SYSTEM, "out of memory");
+	for (uint32_t i = 0; !st && i < snap->nram; i++)
+		st = hv_map_ram(vm, snap->ram[i].gpa, snap->ram[i].size,
+				snap->ram[i].host, e);
+	out_list(out, "vcpus");
+	for (uint32_t i = 0; !st && i < snap->nvcpus; i++) {
+		struct subject s;
+		struct vcpu *c;
+
+		if (!snapshot_has(&snap->vcpu[i], SN_NESTED))
+			continue;
+		st = subject_cpu(&snap->vcpu[i], a->cpu, dest, vm, &c, e);
+		if (st)
+			break;
+		subject_fill(&snap->vcpu[i], in->from, snap->nram, c, dest, &s);
+		*good &= check_vcpu(a, &around, &s, i, out);
+		any = true;
+	}
+	out_list_end(out);
+	if (!st && !any)
+		out_text(out, "no nested state: nothing to check\n");
+	around_close(&around);
+	return st;
 }
 
 static int run(struct args *a, struct loaded *in, struct nst_error *e)
@@ -195,40 +209,20 @@ static int run(struct args *a, struct loaded *in, struct nst_error *e)
 	struct vm *vm = hv_vm_new(&(struct hv_ops){ 0 });
 	struct out *out = out_open(a->json, cli_quiet ? fopen("/dev/null", "w") :
 				   stdout);
-	bool good = true, any = false;
+	bool good = true;
 	enum nst_status st = NST_OK;
 
 	if (!vm)
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	if (a->caps)
+		st = nst_fail(e, NST_SYSTEM, "out of memory");
+	if (!st && a->caps)
 		st = caps_read(a->caps, &a->dest, e);
-	else if (a->host)
+	else if (!st && a->host)
 		st = caps_of_host(&a->dest, e);
-	for (uint32_t i = 0; !st && i < in->snapshot->nram; i++)
-		st = hv_map_ram(vm, in->snapshot->ram[i].gpa,
-				in->snapshot->ram[i].size,
-				in->snapshot->ram[i].host, e);
-	out_list(out, "vcpus");
-	for (uint32_t i = 0; !st && i < in->snapshot->nvcpus; i++) {
-		struct subject s;
-		struct vcpu *c;
-
-		if (!snapshot_has(&in->snapshot->vcpu[i], SN_NESTED))
-			continue;
-		st = subject_cpu(&in->snapshot->vcpu[i], a->cpu,
-				 a->caps || a->host ? &a->dest : NULL, vm, &c, e);
-		if (st)
-			break;
-		subject_fill(&in->snapshot->vcpu[i], in->from,
-			     in->snapshot->nram, c,
-			     a->caps || a->host ? &a->dest : NULL, &s);
-		good &= check_vcpu(a, &in->snapshot->vcpu[i], &s, i, out);
-		any = true;
-	}
-	out_list_end(out);
-	if (!st && !any)
-		out_text(out, "no nested state: nothing to check\n");
-	if (!out_close(out) && !st)
+	if (!st)
+		st = check_all(a, in, vm, out, &good, e);
+	if (st)
+		out_drop(out);
+	else if (!out_close(out))
 		st = nst_fail(e, NST_SYSTEM, "cannot write the report");
 	hv_vm_free(vm);
 	return st ? (int)st : good ? NST_OK : NST_NO;

@@ -51,9 +51,20 @@ bool rule_at(unsigned n, struct rule *out)
 		return true;
 	}
 	n -= VMX_MEMORY_CHECKS;
-	if (!n)
+	if (!n) {
 		from_check(&vmx_msr_check, out);
-	return !n;
+		return true;
+	}
+	n--;
+	if (n < nearby_rule_count) {
+		const struct nearby_rule *r = &nearby_rules[n];
+		*out = (struct rule){ .id = r->id, .sentence = r->sentence,
+				      .remedy = r->remedy, .field = -1,
+				      .near = r };
+		snprintf(out->where, sizeof out->where, "nstate check");
+		return true;
+	}
+	return false;
 }
 
 bool rule_find(const char *id, struct rule *out)
@@ -79,6 +90,12 @@ void rule_outcome(const struct rule *r, char *text, size_t len)
 			 "VM-instruction error %u (invalid %s)", r->check->error,
 			 r->check->group == CHECK_HOST ? "host state" :
 			 "control fields");
+	else if (r->near)
+		snprintf(text, len, "%s", r->near->severity == NEAR_WRONG ?
+			 "the VM will not run on as it did" :
+			 r->near->severity == NEAR_WARNING ?
+			 "a warning: the VM may not run on as it did" :
+			 "a note: sound states have it too");
 	else if (r->set)
 		snprintf(text, len, "the ioctl fails with %s",
 			 r->set->error == EINVAL ? "EINVAL" : strerror(r->set->error));
@@ -107,7 +124,7 @@ void rule_kernels(const struct rule *r, char *text, size_t len)
 		snprintf(text, len, "none in KVM_SET_NESTED_STATE: the restore "
 			 "succeeds and the first KVM_RUN fails");
 	} else {
-		snprintf(text, len, "none: only nstate check looks");
+		snprintf(text, len, "none");
 	}
 }
 

@@ -1,11 +1,12 @@
 /* rules.h: every rule that nstate knows, of the VM entry, of
  * KVM_SET_NESTED_STATE and of the neighbourhood, as one list.  The rules stand in
- * the tables of hvcore/vmx/, convert/check/ and convert/nearby/; this only joins
+ * the tables of hvcore/vmx/, convert/check/; this only joins
  * them and adds what to do. */
 #ifndef NSTATE_CLI_CHECK_RULES_H
 #define NSTATE_CLI_CHECK_RULES_H
 
 #include "cli/out.h"
+#include "convert/check/nearby.h"
 #include "convert/check/set_rules.h"
 #include "hvcore/vmx_checks.h"
 
@@ -13,8 +14,9 @@ struct rule {
 	const char *id, *sentence, *remedy;
 	char where[40];                /* "SDM 27.3.1.4", "KVM_SET_NESTED_STATE" */
 	int field;                     /* index, or -1 */
-	const struct vmx_check *check; /* one of these two, or neither */
+	const struct vmx_check *check; /* one of these three */
 	const struct set_rule *set;
+	const struct nearby_rule *near;
 	/* How a VM entry fails when it is broken: a VM-instruction error, or else a
 	 * basic exit reason; both 0: not at the entry. */
 	unsigned error, reason;

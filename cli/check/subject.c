@@ -47,8 +47,9 @@ void subject_fill(const struct snapshot_vcpu *v, const struct layout *from,
 		  bool ram, struct vcpu *c, const struct caps_file *dest,
 		  struct subject *s)
 {
-	const uint8_t *page = v->nested_size >= 128 + VMCS12_SIZE ?
-		v->nested + 128 : NULL;
+	bool vmx = v->nested_size >= 128 + VMCS12_SIZE &&
+		v->nested[2] == KVM_STATE_NESTED_FORMAT_VMX;
+	const uint8_t *page = vmx ? v->nested + 128 : NULL;
 	uint64_t pa = ~0ull;
 
 	memset(s, 0, sizeof *s);
