@@ -323,7 +323,8 @@ static enum nst_status isolate(void *arg, struct nst_error *e)
 	return sandbox_enter(&s->sandbox, keep, n, e);
 }
 
-/* Fills s->snapshot and s->result; *ran: they are worth a report. */
+/* Fills s->snapshot and s->result; *ran: they are worth a report.  The engine stays:
+ * KVM leaves nested mode when a VM goes away, and writes to its RAM. */
 static int guest(struct session *s, bool *ran)
 {
 	struct nst_error e;
@@ -343,7 +344,6 @@ static int guest(struct session *s, bool *ran)
 		status = cli_fail(s->file, &e);
 	else
 		*ran = true;
-	s->ops->destroy(s->g);
 	return status;
 }
 
@@ -409,7 +409,11 @@ static int run(struct session *s)
 			 "nonsense");
 		return cli_fail(s->file, &e);
 	}
-	return ran ? report(s, status) : status;
+	if (ran)
+		status = report(s, status);
+	if (s->g)
+		s->ops->destroy(s->g);
+	return status;
 }
 
 /* What the machine will not have that the VM had. */
