@@ -1,4 +1,4 @@
-/* container_args.c: --kind, --base, --lowmem, --snapshot. */
+/* container_args.c: --kind, --base, --lowmem, --snapshot, --multifd. */
 #include "cli/container_args.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ bool cli_size(const char *text, uint64_t *out)
 		1ull << 10 * (unit - units + 1), out);
 }
 
-enum { OPT_KIND = 0x400, OPT_BASE, OPT_LOWMEM, OPT_SNAPSHOT };
+enum { OPT_KIND = 0x400, OPT_BASE, OPT_LOWMEM, OPT_SNAPSHOT, OPT_MULTIFD };
 
 static const struct argp_option options[] = {
 	{ NULL, 0, NULL, 0, "How the file is read:", 10 },
@@ -34,6 +34,8 @@ static const struct argp_option options[] = {
 	  "below 4 GiB; else it follows from the machine type", 10 },
 	{ "snapshot", OPT_SNAPSHOT, "NAME", 0, "Which snapshot of a qcow2 image "
 	  "(its name or id)", 10 },
+	{ "multifd", OPT_MULTIFD, "FILE", 0, "What was captured of another channel "
+	  "of a stream's migration (repeatable, all of them)", 10 },
 	{ 0 },
 };
 
@@ -46,6 +48,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case OPT_KIND: o->kind = arg; return 0;
 	case OPT_SNAPSHOT: o->snapshot = arg; return 0;
+	case OPT_MULTIFD:
+		if (o->nmultifd == sizeof o->multifd / sizeof *o->multifd)
+			argp_error(state, "too many channels");
+		o->multifd[o->nmultifd++] = arg;
+		return 0;
 	case OPT_BASE:
 		if (!cli_size(arg, &o->base))
 			argp_error(state, "%s: not an address", arg);

@@ -136,6 +136,8 @@ bool container_add_ram(struct container *c, uint64_t gpa, uint64_t size)
 {
 	struct container_ram *r = c->ram;
 
+	if (!size)
+		return true;
 	if (!(c->nram & (c->nram - 1))) { /* full: room is a power of two */
 		r = realloc(r, (c->nram ? c->nram * 2 : 1) * sizeof *r);
 		if (!r)

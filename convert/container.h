@@ -106,6 +106,9 @@ struct container_options {
 	uint64_t base;         /* raw RAM: GPA of its first byte */
 	uint64_t lowmem;       /* streams: RAM below 4 GiB, 0: by machine type */
 	bool share_ram;        /* of what container_load makes: see snapshot.h */
+	/* streams: captures of the other channels of a multifd migration */
+	const char *multifd[64];
+	uint32_t nmultifd;
 };
 
 struct container_ram { uint64_t gpa, size; };

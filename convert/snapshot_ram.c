@@ -26,6 +26,7 @@ bool snapshot_make_ram(struct snapshot *s, const struct ram_plan *runs,
 	for (uint32_t i = 0; i < n; i++)
 		if (__builtin_add_overflow(total, runs[i].size, &total))
 			return false;
+	free(s->ram); /* of an attempt that found no RAM */
 	s->ram = calloc(n ? n : 1, sizeof *s->ram);
 	if (!s->ram)
 		return false;

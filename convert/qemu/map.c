@@ -75,6 +75,9 @@ void qmap_make(struct qstream *q, uint64_t lowmem)
 			add_range(q, i, 0, split, linear);
 			add_range(q, i, split, b->length - split,
 				  GIB4 + (linear + split - low));
+			/* QEMU sends every page once at least, zeros too. */
+			if (!q->mapped_ram && b->records < b->length / 4096)
+				q->unseen += b->length / 4096 - b->records;
 		}
 		linear += b->length;
 	}

@@ -396,7 +396,11 @@ static enum nst_status place(struct container *c,
 	struct scatter s = { w, put, arg };
 	enum nst_status st = qcontainer_place(c, &w->q, p, put_scattered, &s, e);
 
-	return st == NST_NO ? NST_BAD_INPUT : st;
+	return st != NST_NO ? st :
+		nst_fail(e, NST_BAD_INPUT, "page 0x%llx is stored as a compressed, "
+			 "delta or fill record, which cannot be changed in an "
+			 "image: --only-current leaves it as it is",
+			 (unsigned long long)p->gpa);
 }
 
 static enum nst_status rewrite(struct container *c, int fd,

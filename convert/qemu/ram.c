@@ -264,6 +264,19 @@ static const uint8_t *fetch(struct qstream *q, uint64_t number, uint8_t *buf,
 	return memset(buf, 0, PAGE);
 }
 
+/* sync: 0, or how often the channels had been awaited when it came over one. */
+static enum nst_status spool_page(struct qstream *q, uint64_t number,
+				  const uint8_t *page, uint64_t sync,
+				  struct nst_error *e)
+{
+	if (q->index.spool < 0)
+		q->index.spool = outfile_spool(e);
+	if (q->index.spool < 0)
+		return NST_SYSTEM;
+	index_set(&q->index, number, Q_SPOOLED, sync);
+	return outfile_pwrite(q->index.spool, page, PAGE, number * PAGE, e);
+}
+
 static enum nst_status take_xbzrle(struct qstream *q, struct cursor *c,
 				   uint64_t number, struct nst_error *e)
 {
@@ -285,12 +298,7 @@ static enum nst_status take_xbzrle(struct qstream *q, struct cursor *c,
 		memcpy(buf, old, PAGE);
 	if (!xbzrle(delta, len, buf))
 		return bad(e, start, "a damaged XBZRLE record");
-	if (q->index.spool < 0)
-		q->index.spool = outfile_spool(e);
-	if (q->index.spool < 0)
-		return NST_SYSTEM;
-	index_set(&q->index, number, Q_SPOOLED, 0);
-	return outfile_pwrite(q->index.spool, buf, PAGE, number * PAGE, e);
+	return spool_page(q, number, buf, 0, e);
 }
 
 static int block_by_name(const struct qstream *q, const char *name)
@@ -299,6 +307,29 @@ static int block_by_name(const struct qstream *q, const char *name)
 		if (!strcmp(q->block[i].name, name))
 			return (int)i;
 	return -1;
+}
+
+bool qram_number(struct qstream *q, const char *block, uint64_t offset,
+		 uint64_t *number)
+{
+	int i = block_by_name(q, block);
+
+	if (i < 0 || q->mapped_ram || offset % PAGE ||
+	    offset >= q->block[i].length)
+		return false;
+	q->block[i].seen = true;
+	q->block[i].records++;
+	*number = q->block[i].first + offset / PAGE;
+	return true;
+}
+
+enum nst_status qram_put(struct qstream *q, uint64_t number,
+			 const uint8_t *page, struct nst_error *e)
+{
+	if (page)
+		return spool_page(q, number, page, q->syncs + 1, e);
+	index_set(&q->index, number, Q_FILL, 0);
+	return NST_OK;
 }
 
 static enum nst_status take_zlib(struct qstream *q, struct cursor *c,
@@ -335,6 +366,7 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 		return bad(e, start, "a page outside its block");
 	number = b->first + (word & ~0xfffull) / PAGE;
 	b->seen = true;
+	b->records++;
 	at = c->at;
 	switch (word & 0xfff & ~F_CONTINUE) {
 	case F_PAGE:
@@ -367,10 +399,16 @@ enum nst_status qram_records(struct qstream *q, struct cursor *c,
 		q->records++;
 		if ((word & 0xfff) == F_EOS) {
 			q->ram_eos = at;
-			return NST_OK;
+			/* QEMU before 8.1 awaits its channels here. */
+			return q->flushes ? NST_OK : qmultifd_sync(q, e);
 		}
-		if ((word & 0xfff) == F_MULTIFD_FLUSH)
+		if ((word & 0xfff) == F_MULTIFD_FLUSH) {
+			q->flushes = true;
+			st = qmultifd_sync(q, e);
+			if (st)
+				return st;
 			continue;
+		}
 		if (word & F_HOOK)
 			return bad(e, at, "an RDMA record, which no file can "
 				   "hold,");
@@ -415,7 +453,10 @@ bool qram_races(const struct qstream *q, uint32_t block, uint64_t page)
 	uint64_t v = q->mapped_ram || !index_touched(&q->index, number) ? 0 :
 		q->index.entry[number];
 
-	return v >> 56 == Q_ZLIB && (v & ((1ull << 56) - 1)) > q->ram_last;
+	uint64_t at = v & ((1ull << 56) - 1);
+
+	return v >> 56 == Q_ZLIB ? at > q->ram_last :
+		v >> 56 == Q_SPOOLED && !q->flushes && at && at >= q->syncs;
 }
 
 bool qram_find(const struct qstream *q, uint64_t gpa, uint32_t *block,

@@ -113,6 +113,15 @@ enum nst_status qcontainer_fill(struct container *c, struct qstream *q,
 	snprintf(c->note, sizeof c->note, "%s%s", q->machine[0] ? q->machine :
 		 "machine type 2.3 or older", q->ignore_shared && !q->nranges ?
 		 ", its RAM is in another file (x-ignore-shared)" : "");
+	/* Nothing tells a page that a balloon made free from one that went over
+	 * another channel, unless the stream speaks of such channels. */
+	if (q->unseen)
+		container_detail(c, "RAM: %llu pages at least have no record%s",
+				 (unsigned long long)q->unseen,
+				 q->flushes ? ": they went over other channels "
+				 "(multifd); name captures of all with --multifd" :
+				 " (free in a balloon, or sent over other channels: "
+				 "see --multifd)");
 	return fill_vcpus(c, q, e);
 }
 
@@ -194,11 +203,13 @@ enum nst_status qcontainer_place(struct container *c, struct qstream *q,
 				"of this file", (unsigned long long)p->gpa);
 	if (!qram_page(q, block, page, buf, &at, e))
 		return e->status;
-	if (!at || at == NONE)
-		return nst_fail(e, NST_NO, "page 0x%llx is stored as a compressed, "
-				"delta or fill record, which cannot be changed "
-				"in place: write a new file with -o",
-				(unsigned long long)p->gpa);
+	if (!at || at == NONE) {
+		nst_fail(e, NST_BAD_INPUT, "page 0x%llx is stored as a compressed, "
+			 "delta or fill record or in another file, which cannot "
+			 "be changed in place: write a new file with -o",
+			 (unsigned long long)p->gpa);
+		return NST_NO;
+	}
 	return put(arg, at, p->data, 4096, e);
 }
 
@@ -244,6 +255,10 @@ static enum nst_status add_record(struct qstream *q, struct rewrite *w,
 	if (!qram_find(q, p->gpa, &block, &page) || q->mapped_ram)
 		return nst_fail(e, NST_BAD_INPUT, "no place for page 0x%llx",
 				(unsigned long long)p->gpa);
+	if (qram_races(q, block, page) && q->multifd)
+		return nst_fail(e, NST_BAD_INPUT, "page 0x%llx came over a "
+				"channel last of all: QEMU might take it instead "
+				"of a converted one", (unsigned long long)p->gpa);
 	name = strlen(q->block[block].name);
 	w->own_section |= qram_races(q, block, page);
 	r = realloc(w->insert, w->insert_len + 9 + name + 4096);
@@ -334,6 +349,14 @@ static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 	return st;
 }
 
+static bool any_ram(const struct container_patch *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i].kind == PATCH_RAM)
+			return true;
+	return false;
+}
+
 enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 				   int fd, const struct container_patch *p, size_t n,
 				   struct nst_error *e)
@@ -341,6 +364,11 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 	struct rewrite w = { 0 };
 	enum nst_status st = NST_OK;
 
+	if (q->flushes && q->unseen && !q->multifd && any_ram(p, n))
+		return nst_fail(e, NST_BAD_INPUT, "a part of its RAM went over "
+				"other channels (multifd): name captures of all "
+				"with --multifd, or leave RAM alone with "
+				"--only-current");
 	for (size_t i = 0; !st && i < n; i++) {
 		st = qcontainer_place(c, q, &p[i], add_piece, &w, e);
 		if (st == NST_NO)
@@ -371,7 +399,10 @@ static enum nst_status open_stream(struct container *c, struct nst_error *e)
 	if (!q)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	c->priv = q;
-	st = qstream_open(q, c->src, false, 0, c->options.lowmem, e);
+	q->index.fd = q->index.spool = -1;
+	st = qmultifd_open(q, c->options.multifd, c->options.nmultifd, e);
+	if (!st)
+		st = qstream_open(q, c->src, false, 0, c->options.lowmem, e);
 	return st ? st : qcontainer_fill(c, q, true, e);
 }
 

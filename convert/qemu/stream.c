@@ -401,12 +401,15 @@ enum nst_status qstream_open(struct qstream *q, struct source *src,
 				"before 0.12) is not supported");
 	st = walk(q, &c, e);
 	if (!st)
+		st = qmultifd_rest(q, e);
+	if (!st)
 		qmap_make(q, lowmem);
 	return st;
 }
 
 void qstream_close(struct qstream *q)
 {
+	qmultifd_close(q);
 	qram_close(q);
 	json_decref(q->desc);
 	free(q->section);

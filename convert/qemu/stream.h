@@ -26,6 +26,7 @@ struct qblock {
 	uint64_t length;
 	uint64_t first;        /* number of its first page in the index */
 	bool seen;             /* some page has a record */
+	uint64_t records;      /* of its pages, those sent again included */
 	uint64_t bitmap, pages;/* mapped-ram: positions */
 };
 
@@ -68,6 +69,10 @@ struct qstream {
 	struct qrange range[4 + Q_MAX_BLOCKS];
 	uint32_t nranges;
 	uint64_t records;
+	struct qmultifd *multifd; /* channels' captures, or NULL */
+	bool flushes;          /* the stream marks where channels are awaited; */
+	uint32_t syncs;        /* how often that was */
+	uint64_t unseen;       /* pages of RAM without any record, at least */
 };
 
 /* Reads the stream at `start` of src; lowmem: see container_options. */
@@ -90,12 +95,27 @@ int qram_walk(struct qstream *q, uint32_t part, uint32_t parts, bool plain_file,
 	      container_run_fn *fn, void *arg, struct nst_error *e);
 /* Whether a record of this page that is added to the last section could be
  * overtaken: QEMU decompresses in threads, which it awaits at a section's end
- * only, so that a compressed record may win over a later plain one. */
+ * only, so that a compressed record may win over a later plain one.  The same holds
+ * for a page that a channel brought after the last sync. */
 bool qram_races(const struct qstream *q, uint32_t block, uint64_t page);
+/* For what came over other channels: the number of a page; its content, NULL for
+ * zeros, which is kept in a temporary file. */
+bool qram_number(struct qstream *q, const char *block, uint64_t offset,
+		 uint64_t *number);
+enum nst_status qram_put(struct qstream *q, uint64_t number,
+			 const uint8_t *page, struct nst_error *e);
 void qram_close(struct qstream *q);
 /* Where gpa stands; false: in no range. */
 bool qram_find(const struct qstream *q, uint64_t gpa, uint32_t *block,
 	       uint64_t *page);
+
+/* multifd.c: captures of the other channels of a multifd migration.  Open them
+ * before the stream; QEMU awaits the channels where sync is called. */
+enum nst_status qmultifd_open(struct qstream *q, const char *const *path,
+			      uint32_t n, struct nst_error *e);
+enum nst_status qmultifd_sync(struct qstream *q, struct nst_error *e);
+enum nst_status qmultifd_rest(struct qstream *q, struct nst_error *e);
+void qmultifd_close(struct qstream *q);
 
 /* map.c: guest-physical addresses of the blocks, by machine type. */
 void qmap_make(struct qstream *q, uint64_t lowmem);

@@ -16,7 +16,7 @@ static const struct refusal {
 	{ "PAGEDUMP", 8, "a 32-bit Windows crash dump; take an ELF dump "
 	  "(dump-guest-memory) instead" },
 	{ "\x11\x22\x33\x44", 4, "one channel of a multifd migration, captured "
-	  "from a socket: its pages are of no use without the main channel" },
+	  "from a socket: give the main channel, and this one with --multifd" },
 	{ "QEVM\0\0\0\2", 8, "a stream of version 2 (QEMU before 0.12)" },
 };
 

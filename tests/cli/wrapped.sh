@@ -18,12 +18,12 @@ for tool in gzip xz zstd bzip2 lz4 lzop; do
 	$tool -c "$T/plain" >"$T/in" || fail $tool
 	status 0 "$n" scan "$T/in"
 	says '0x4d000 .*stale'
-	status 0 "$n" convert -q --to v6.18 "$T/in" -o "$T/out" -f
-	$tool -dc <"$T/out" | cmp - "$T/want" || fail "$tool: another file"
+	status 0 "$n" convert -q --to v6.18 "$T/in" -o "$T/new" -f
+	$tool -dc <"$T/new" | cmp - "$T/want" || fail "$tool: another file"
 	# Through pipes, both ways; and twice wrapped.
 	"$n" convert -q --to v6.18 - -o - <"$T/in" | cat >"$T/piped"
-	cmp "$T/piped" "$T/out" || fail "$tool: pipe and file differ"
-	cat "$T/in" | "$n" convert -q --to v6.18 - -o - | cmp - "$T/out" ||
+	cmp "$T/piped" "$T/new" || fail "$tool: pipe and file differ"
+	cat "$T/in" | "$n" convert -q --to v6.18 - -o - | cmp - "$T/new" ||
 		fail "$tool: a piped input differs"
 	gzip -1c "$T/in" >"$T/in2"
 	status 0 "$n" scan "$T/in2"
