@@ -18,8 +18,8 @@
 
 /* The releases between which a verdict can change. */
 static const char *const releases[] = {
-	"4.19", "4.20", "5.2", "5.4", "5.8", "5.10", "5.15", "6.1", "6.6",
-	"6.12", "6.18", "6.19", "7.2",
+	"4.19", "4.20", "5.2", "5.4", "5.7", "5.8", "5.10", "5.14", "5.15",
+	"6.1", "6.6", "6.12", "6.18", "6.19", "7.2",
 };
 #define NRELEASES (sizeof releases / sizeof *releases)
 
@@ -96,51 +96,80 @@ static const struct argp argp = {
 	NULL, NULL, NULL
 };
 
-static enum verdict ask_kernel(const struct subject *s, const char *release,
-			       struct out *out)
-{
-	struct broken b;
-	char text[300];
-	enum verdict v = verdict_kernel(s, kernel_parse(release), &b, text,
-					sizeof text);
-	const char *word = v == V_REFUSED ? "refused (EINVAL)" : v == V_WRONG ?
-		"accepted, but wrong" : "accepted";
+struct answer {
+	const char *release;
+	enum verdict verdict;
+	struct broken broken;
+	char text[400];
+};
 
-	out_begin(out, NULL);
-	out_str(out, "kernel", NULL, "%s", release);
-	out_str(out, "verdict", NULL, "%s", word);
-	out_text(out, "  %-6s %s%s%s\n", release, word, *text ? ": " : "", text);
-	if (*text)
-		out_str(out, "why", NULL, "%s", text);
-	out_list(out, "broken");
-	if (v == V_REFUSED)
-		broken_print(out, &b);
-	out_list_end(out);
-	out_end(out);
-	return v;
+static const char *word(enum verdict v)
+{
+	return v == V_REFUSED ? "refused (EINVAL)" : v == V_WRONG ?
+		"accepted, but wrong" : "accepted";
+}
+
+static bool same_answer(const struct answer *a, const struct answer *b)
+{
+	return a->verdict == b->verdict && !strcmp(a->text, b->text) &&
+		(a->verdict != V_REFUSED || !strcmp(a->broken.id, b->broken.id));
+}
+
+/* For people, neighbours that say the same are one. */
+static void print_answers(const struct answer *a, unsigned n, struct out *out)
+{
+	for (unsigned i = 0, last; i < n; i = last + 1) {
+		char span[40];
+
+		for (last = i; last + 1 < n && same_answer(&a[i], &a[last + 1]);)
+			last++;
+		if (last == i)
+			snprintf(span, sizeof span, "%s", a[i].release);
+		else
+			snprintf(span, sizeof span, "%s to %s", a[i].release,
+				 a[last].release);
+		out_text(out, "  %-14s %s%s%s\n", span, word(a[i].verdict),
+			 *a[i].text ? ": " : "", a[i].text);
+		for (unsigned k = i; k <= last; k++) {
+			out_begin(out, NULL);
+			out_str(out, "kernel", NULL, "%s", a[k].release);
+			out_str(out, "verdict", NULL, "%s", word(a[k].verdict));
+			if (*a[k].text)
+				out_str(out, "why", NULL, "%s", a[k].text);
+			out_list(out, "broken");
+			if (a[k].verdict == V_REFUSED &&
+			    (k == i || out_is_json(out)))
+				broken_print(out, &a[k].broken);
+			out_list_end(out);
+			out_end(out);
+		}
+	}
 }
 
 /* All kernels that were asked for; false: some does not take it as it is. */
 static bool ask_kernels(const struct args *a, const struct subject *s,
 			struct out *out)
 {
+	static struct answer answers[MOST_KERNELS];
 	const char *const *list = a->nkernels ? a->kernel : releases;
 	unsigned n = a->nkernels ? a->nkernels : (unsigned)NRELEASES;
-	enum verdict first = V_ACCEPTED;
 	bool good = true, differ = false;
 
-	out_list(out, "kernels");
 	for (unsigned k = 0; k < n; k++) {
-		enum verdict v = ask_kernel(s, list[k], out);
-		first = k ? first : v;
-		differ |= v != first;
-		good &= v == V_ACCEPTED;
+		struct answer *w = &answers[k];
+
+		w->release = list[k];
+		w->verdict = verdict_kernel(s, kernel_parse(list[k]), &w->broken,
+					    w->text, sizeof w->text);
+		differ |= w->verdict != answers[0].verdict;
+		good &= w->verdict == V_ACCEPTED;
 	}
+	out_list(out, "kernels");
+	print_answers(answers, n, out);
 	out_list_end(out);
 	out_bool(out, "kernels_differ", NULL, differ);
 	if (differ && a->nkernels)
-		out_text(out, "  The kernels differ: see above which rule is in one "
-			 "and not in the other.\n");
+		out_text(out, "  The kernels differ.\n");
 	return good;
 }
 

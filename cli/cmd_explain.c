@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/check/caps.h"
 #include "cli/cli.h"
 #include "cli/explain/dump.h"
 #include "cli/explain/explain.h"
@@ -16,13 +17,16 @@
 #define LONGEST_TEXT (64u << 20)
 
 struct args {
-	const char *what, *cpu, *caps;
+	const char *what, *caps;
+	struct caps_file cpu;          /* of caps */
 	bool json, list;
 };
 
-enum { OPT_LIST = 256, OPT_JSON };
+enum { OPT_LIST = 256, OPT_JSON, OPT_CAPS };
 
 static const struct argp_option options[] = {
+	{ "caps", OPT_CAPS, "FILE", 0, "The capabilities of the CPU it failed on, as "
+	  "`nstate caps` wrote them (else: what no CPU allows)", 0 },
 	{ "list", OPT_LIST, NULL, 0, "List the ids of all rules", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print JSON", 0 },
 	{ "quiet", 'q', NULL, 0, "Only the exit status", 0 },
@@ -35,6 +39,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_LIST: a->list = true; return 0;
+	case OPT_CAPS: a->caps = arg; return 0;
 	case OPT_JSON: a->json = true; return 0;
 	case 'q': cli_quiet = true; return 0;
 	case ARGP_KEY_ARG:
@@ -143,7 +148,8 @@ static void take_line(struct reading *r, char *raw, unsigned number)
 		explain_message(line, number, r->out);
 }
 
-static unsigned judge_dump(struct reading *r, struct dump *d)
+static unsigned judge_dump(const struct args *a, struct reading *r,
+			   struct dump *d)
 {
 	struct vmx_check_ctx x;
 	struct vmx_caps caps;
@@ -153,6 +159,8 @@ static unsigned judge_dump(struct reading *r, struct dump *d)
 	if (!d->hardware_error)
 		d->hardware_error = r->error;
 	dump_any_cpu(d, &caps, &x);
+	if (a->caps)
+		x.caps = &a->cpu.caps;
 	out_begin(r->out, NULL);
 	out_str(r->out, "kind", NULL, d->registers ? "registers" : "dump_vmcs");
 	out_u64(r->out, "line", NULL, d->first_line);
@@ -170,10 +178,11 @@ static int explain_text(const struct args *a, struct out *out,
 			struct nst_error *e)
 {
 	const char *path = a->what ? a->what : "-";
-	char *text = read_text(path, e), *line, *rest;
+	char *text, *line, *rest;
 	struct reading r = { .layout = layout_union(), .out = out };
 	unsigned number = 1, found = 0;
 
+	text = read_text(path, e);
 	if (!text)
 		return e->status;
 	r.dump = calloc(MOST_DUMPS, sizeof *r.dump);
@@ -185,7 +194,7 @@ static int explain_text(const struct args *a, struct out *out,
 	for (rest = text; (line = strsep(&rest, "\n")); number++)
 		take_line(&r, line, number);
 	for (unsigned i = 0; i < r.ndumps; i++)
-		found += judge_dump(&r, &r.dump[i]);
+		found += judge_dump(a, &r, &r.dump[i]);
 	out_list_end(out);
 	free(r.dump);
 	free(text);
@@ -225,7 +234,7 @@ static bool is_number(const char *text, uint64_t *v)
 	return !*end && !errno && access(text, F_OK);
 }
 
-static int run(const struct args *a, struct out *out, struct nst_error *e)
+static int run(struct args *a, struct out *out, struct nst_error *e)
 {
 	struct rule rule;
 	uint64_t number;
@@ -245,6 +254,8 @@ static int run(const struct args *a, struct out *out, struct nst_error *e)
 		explain_number(number, out);
 		return NST_OK;
 	}
+	if (a->caps && caps_read(a->caps, &a->cpu, e))
+		return e->status;
 	return explain_text(a, out, e);
 }
 

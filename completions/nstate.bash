@@ -26,6 +26,8 @@ _nstate() {
 		words=$(_nstate_layouts "$nstate")
 	elif [ "$command" = fields ] && [[ $cur != -* ]]; then
 		words=$("$nstate" fields 2>/dev/null | sed -n 's/^0x[0-9a-f]*  \([A-Z0-9_]*\).*/\1/p')
+	elif [ "$command" = explain ] && [[ $cur != -* ]]; then
+		words=$("$nstate" explain --list 2>/dev/null | sed 's/ .*//')
 	elif [[ $cur == -* ]]; then
 		words=$(_nstate_options "$nstate" "$command")
 	fi

@@ -23,3 +23,4 @@ complete -c nstate -n 'test (count (commandline -opc)) -eq 2; and __fish_seen_su
 complete -c nstate -n 'test (count (commandline -opc)) -ge 2; and string match -q -- "-*" (commandline -ct)' -f -a '(__nstate_options)'
 complete -c nstate -n 'contains -- (commandline -opc)[-1] --from --to' -f -a '(__nstate_layouts)'
 complete -c nstate -n '__fish_seen_subcommand_from show diff' -a '(__nstate_layouts)'
+complete -c nstate -n '__fish_seen_subcommand_from explain' -a '(command nstate explain --list 2>/dev/null | string replace -r " .*" "")'

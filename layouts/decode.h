@@ -32,6 +32,9 @@ const char *vmx_insn_info_decode(unsigned basic_reason, uint32_t value,
 const char *vmcs_page_decode(const struct layout *l, const void *page, int idx,
 			     char *buf, size_t len);
 
+/* Do the page's controls make this field mean something (its gate)? */
+bool vmcs_field_in_use(const struct layout *l, const void *page, int idx);
+
 /* Bits of a format that the SDM defines, those that are always 1 included. */
 uint64_t vmcs_known_bits(enum vmcs_format format);
 /* The default1 or fixed-1 bits of a format. */

@@ -534,3 +534,11 @@ void identify_judge(const struct layout *l, const uint8_t *owned, unsigned size,
 	/* Last: a named field's fault tells a person more. */
 	judge_padding(&j, owned, size);
 }
+
+bool vmcs_field_in_use(const struct layout *l, const void *page, int idx)
+{
+	struct judge j = { .l = l, .page = page };
+
+	pthread_once(&gates_once, parse_gates);
+	return field_meaningful(&j, idx);
+}

@@ -35,7 +35,7 @@ static void find_vmcs(struct around *a, const struct snapshot_ram *r)
 bool around_open(struct around *a, const struct loaded *in)
 {
 	const struct snapshot *s = in->snapshot;
-	char container[64];
+	char container[64], release[64];
 
 	*a = (struct around){ .in = in };
 	a->vmcs = calloc(MOST_VMCS, sizeof *a->vmcs);
@@ -47,6 +47,8 @@ bool around_open(struct around *a, const struct loaded *in)
 	for (uint32_t i = 0; i < s->nvcpus; i++)
 		a->current[i] = header(&s->vcpu[i], 16);
 	/* QEMU's sections have no member for it (vmstate_vmx_nested_state). */
+	if (snapshot_origin(s, "kvm-release", release, sizeof release))
+		a->source = kernel_parse(release);
 	a->no_deadline = snapshot_origin(s, "container", container,
 					 sizeof container) &&
 		strstr(container, "QEMU");
@@ -138,7 +140,7 @@ static struct nearby_ctx context(const struct around *a, uint32_t i,
 		.l = s->vmcs.l, .page = s->vmcs.page,
 		.vmxon_pa = header(v, 8), .vmcs12_pa = header(v, 16),
 		.l2_active = v->nested[0] & KVM_STATE_NESTED_GUEST_MODE,
-		.no_deadline = a->no_deadline,
+		.no_deadline = a->no_deadline, .source = a->source,
 		.maxphyaddr = s->vmcs.maxphyaddr,
 		.ept_caps = vmx_cap(s->vmcs.caps, 0x48c),
 		.misc = vmx_cap(s->vmcs.caps, 0x485),

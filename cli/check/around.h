@@ -12,7 +12,8 @@ struct around {
 	const struct loaded *in;
 	uint64_t *vmcs, *current;  /* current: by vCPU, ~0 where there is none */
 	unsigned nvmcs;
-	bool no_deadline;
+	bool no_deadline;          /* the container has no place for it */
+	uint32_t source;           /* KERNEL() that saved it, or 0 */
 };
 bool around_open(struct around *a, const struct loaded *in);
 void around_close(struct around *a);

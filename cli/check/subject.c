@@ -43,6 +43,16 @@ static bool host_lma(const struct snapshot_vcpu *v, const struct subject *s)
 		HOST64_BIT & 1;
 }
 
+/* KVM adds this leaf to the CPUID of a guest whose KVM_CAP_HYPERV_ENLIGHTENED_VMCS is
+ * on. */
+static bool has_evmcs(const struct snapshot_vcpu *v)
+{
+	for (uint32_t i = 0; snapshot_has(v, SN_CPUID) && i < v->ncpuid; i++)
+		if (v->cpuid[i].function == 0x4000000a && v->cpuid[i].eax & 0xffff)
+			return true;
+	return false;
+}
+
 void subject_fill(const struct snapshot_vcpu *v, const struct layout *from,
 		  bool ram, struct vcpu *c, const struct caps_file *dest,
 		  struct subject *s)
@@ -69,5 +79,6 @@ void subject_fill(const struct snapshot_vcpu *v, const struct layout *from,
 		s->vmcs.host_lma = host_lma(v, s);
 	s->set = (struct set_context){ .blob = s->blob, .size = s->size,
 		.has_vmx = hv_cpu_has_vmx(c), .maxphyaddr = s->vmcs.maxphyaddr,
-		.in_smm = snapshot_has(v, SN_EVENTS) && v->events.smi.smm };
+		.in_smm = snapshot_has(v, SN_EVENTS) && v->events.smi.smm,
+		.evmcs_enabled = has_evmcs(v) };
 }

@@ -2,7 +2,10 @@
 #include "cli/check/verdict.h"
 
 #include "cli/check/rules.h"
+#include "layouts/decode.h"
 
+#include <inttypes.h>
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +31,22 @@ static void fill(const struct subject *s, const struct vmx_check *c,
 				   sizeof b->lacking / sizeof *b->lacking);
 }
 
+static uint64_t get(const struct subject *s, int field)
+{
+	return layout_has(s->vmcs.l, field) ?
+		layout_get(s->vmcs.l, s->vmcs.page, field) : 0;
+}
+
+/* KVM looks at L2's EFER only where a VM entry is pending: else EFER comes with the
+ * registers. */
+static bool kvm_checks(const struct subject *s, const struct vmx_check *c,
+		       uint32_t kernel)
+{
+	if (c->field == VMCS_IDX_GUEST_IA32_EFER)
+		return s->blob[0] & KVM_STATE_NESTED_RUN_PENDING;
+	return c->kvm && kernel >= kvm_version(c);
+}
+
 /* KVM makes some of the SDM's checks, in its own order: controls, host, guest. */
 static const struct vmx_check *first_of_kvm(const struct subject *s,
 					    uint32_t kernel)
@@ -37,7 +56,7 @@ static const struct vmx_check *first_of_kvm(const struct subject *s,
 	for (unsigned g = CHECK_CONTROLS; g <= CHECK_GUEST; g <<= 1)
 		for (unsigned i = 0; i < vmx_check_count; i++) {
 			const struct vmx_check *c = &vmx_checks[i];
-			if (c->group == g && c->kvm && kernel >= kvm_version(c) &&
+			if (c->group == g && kvm_checks(s, c, kernel) &&
 			    !vmx_check_holds(c, &s->vmcs))
 				return c;
 		}
@@ -45,16 +64,98 @@ static const struct vmx_check *first_of_kvm(const struct subject *s,
 	return memory && memory->kvm ? memory : NULL;
 }
 
-static bool silently_wrong(const struct subject *s, const struct set_context *x,
-			   char *text, size_t len)
+/* -- accepted, but wrong ------------------------------------------------------------------- */
+/* Fields in use that the kernel does not know: it ignores them. */
+static bool unknown_fields(const struct subject *s, uint32_t kernel, char *text,
+			   size_t len)
 {
+	char release[16];
+	const struct layout *l;
+
+	snprintf(release, sizeof release, "%u.%u", kernel >> 16, kernel & 0xffff);
+	l = layout_of_kernel(release);
+	for (int i = 0; l && i < VMCS_FIELD_COUNT; i++) {
+		if (layout_has(l, i) || !get(s, i) ||
+		    !vmcs_field_in_use(s->vmcs.l, s->vmcs.page, i))
+			continue;
+		snprintf(text, len, "%s = 0x%" PRIx64 " is in use, and this kernel "
+			 "has no such field: it is ignored, and L1's VMREAD of it "
+			 "fails", vmcs_fields[i].name, get(s, i));
+		return true;
+	}
+	return false;
+}
+
+/* Entering L2 can still fail after all checks: the ioctl's value is then not a
+ * negative errno. */
+static bool positive_return(const struct subject *s, uint32_t kernel, char *text,
+			    size_t len)
+{
+	for (unsigned i = 0; i < vmx_check_count; i++) {
+		const struct vmx_check *c = &vmx_checks[i];
+
+		if (c->field != VMCS_IDX_GUEST_CR3 || vmx_check_holds(c, &s->vmcs))
+			continue;
+		snprintf(text, len, "the ioctl fails with the return value %s, which "
+			 "a caller that tests for less than 0 takes for success; "
+			 "rule %s", kernel < KERNEL(5, 2) ? "-1 (EINVAL)" :
+			 kernel < KERNEL(5, 4) ? "1" : "2", c->id);
+		return true;
+	}
+	return false;
+}
+
+/* These compare "host address-space size" with the EFER that the vCPU has at the
+ * moment, which is L2's where registers are loaded first. */
+static bool efer_order(const struct subject *s, uint32_t kernel, char *text,
+		       size_t len)
+{
+	static const struct { uint32_t first, last; } trap[] = {
+		{ KERNEL(5, 4), KERNEL(5, 4) }, { KERNEL(5, 6), KERNEL(5, 9) },
+		{ KERNEL(5, 11), KERNEL(5, 14) },
+	};
+	bool ia32e = get(s, VMCS_IDX_VM_ENTRY_CONTROLS) >> 9 & 1;
+	bool host64 = get(s, VMCS_IDX_VM_EXIT_CONTROLS) >> 9 & 1;
+
+	if (ia32e == host64)
+		return false;
+	for (size_t i = 0; i < sizeof trap / sizeof *trap; i++) {
+		if (kernel < trap[i].first || kernel > trap[i].last)
+			continue;
+		snprintf(text, len, "refused with EINVAL where L2's registers, whose "
+			 "EFER.LMA is 0, are loaded before the nested state (as QEMU "
+			 "does): this kernel compares the 64-bit host with them");
+		return true;
+	}
+	return false;
+}
+
+static bool silently_wrong(const struct subject *s, const struct set_context *x,
+			   bool fields, char *text, size_t len)
+{
+	const struct vmx_check *c;
+
 	if (s->from && !s->from->preserves_v40) {
 		snprintf(text, len, "the vmcs12 has layout %s: every kernel with "
 			 "this ioctl reads other fields than were saved; convert "
 			 "it first", s->from->id);
 		return true;
 	}
-	return set_remark(x, 0, text, (unsigned)len);
+	if (set_remark(x, 0, text, (unsigned)len))
+		return true;
+	if (!fields || !s->vmcs.page)
+		return false;
+	if (positive_return(s, x->kernel, text, len) ||
+	    efer_order(s, x->kernel, text, len) ||
+	    unknown_fields(s, x->kernel, text, len))
+		return true;
+	c = vmx_check_first(&s->vmcs, CHECK_ALL);
+	c = c ? c : vmx_check_memory(&s->vmcs);
+	if (c)
+		snprintf(text, len, "the first KVM_RUN fails the VM entry (%s), rule "
+			 "%s", c->error == 7 ? "VM-instruction error 7" : c->error ?
+			 "VM-instruction error 8" : "0x80000021", c->id);
+	return c;
 }
 
 enum verdict verdict_kernel(const struct subject *s, uint32_t kernel,
@@ -74,21 +175,12 @@ enum verdict verdict_kernel(const struct subject *s, uint32_t kernel,
 			.field = -1, .offset = r->offset, .size = r->size };
 		return V_REFUSED;
 	}
-	if (fields && s->vmcs.page) {
-		c = first_of_kvm(s, kernel);
-		if (c) {
-			fill(s, c, b);
-			return V_REFUSED;
-		}
+	c = fields && s->vmcs.page ? first_of_kvm(s, kernel) : NULL;
+	if (c) {
+		fill(s, c, b);
+		return V_REFUSED;
 	}
-	if (silently_wrong(s, &x, text, len))
-		return V_WRONG;
-	if (fields && s->vmcs.page && (c = vmx_check_first(&s->vmcs, CHECK_ALL))) {
-		snprintf(text, len, "the first KVM_RUN fails the VM entry "
-			 "(0x80000021 or error %u), rule %s", c->error, c->id);
-		return V_WRONG;
-	}
-	return V_ACCEPTED;
+	return silently_wrong(s, &x, fields, text, len) ? V_WRONG : V_ACCEPTED;
 }
 
 unsigned verdict_sdm(const struct subject *s, struct broken *b, unsigned max)

@@ -86,7 +86,7 @@ static enum judged judge(const struct dump *d, const struct vmx_check *c,
 }
 
 static void print(const struct dump *d, const struct vmx_check *c,
-		  struct out *out)
+		  const struct vmx_check_ctx *x, struct out *out)
 {
 	struct broken b = { .id = c->id, .sentence = c->sentence,
 		.where = c->section, .remedy = rule_remedy(c->id),
@@ -95,6 +95,9 @@ static void print(const struct dump *d, const struct vmx_check *c,
 
 	if (!d->known[c->field])
 		b.field = -1;
+	else
+		b.nlacking = caps_lacking(c, x, b.lacking,
+					  sizeof b.lacking / sizeof *b.lacking);
 	broken_print(out, &b);
 }
 
@@ -153,7 +156,7 @@ unsigned dump_judge(const struct dump *d, const struct vmx_check_ctx *cpu,
 	x.host_lma = layout_get(d->l, d->page, VMCS_IDX_VM_EXIT_CONTROLS) >> 9 & 1;
 	out_list(out, "broken");
 	if (named) {
-		print(d, named, out);
+		print(d, named, &x, out);
 		found++;
 	}
 	/* What fits the observed failure comes first. */
@@ -164,7 +167,7 @@ unsigned dump_judge(const struct dump *d, const struct vmx_check_ctx *cpu,
 				if (other && !found)
 					out_text(out, "  (not the failure that "
 						 "was reported:)\n");
-				print(d, c, out);
+				print(d, c, &x, out);
 				found++;
 			}
 	out_list_end(out);

@@ -1,6 +1,8 @@
 /* nearby.c: the rules of nearby.def. */
 #include "convert/check/nearby.h"
 
+#include "convert/check/set_rules.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -366,6 +368,12 @@ unsigned nearby_check(const struct nearby_ctx *x, struct nearby_found *out)
 	    V(PIN_BASED_VM_EXEC_CONTROL) & PIN_PTIMER)
 		found(&f, "near-deadline", VMCS_IDX_VMX_PREEMPTION_TIMER_VALUE,
 		      V(VMX_PREEMPTION_TIMER_VALUE), "the timer is armed");
+	/* A launched VMCS: fields that GET did not fetch can be older than RAM. */
+	if (!x->l2_active && x->source >= KERNEL(5, 3) &&
+	    x->source <= KERNEL(5, 9) && x->vmcs12_pa != NONE &&
+	    x->page[VMCS12_OFF_LAUNCH])
+		found(&f, "near-rare-fields", -1, x->vmcs12_pa, "saved by Linux %u.%u",
+		      x->source >> 16, x->source & 0xffff);
 	if (!x->read)
 		return f.n;
 	check_copy(&f);

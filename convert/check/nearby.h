@@ -14,6 +14,7 @@ struct nearby_ctx {
 	uint64_t vmxon_pa, vmcs12_pa; /* ~0: none */
 	bool l2_active;          /* the guest state is L2's own, not L1's draft */
 	bool no_deadline;        /* from a container that drops it */
+	uint32_t source;         /* KERNEL() that saved it; 0: not known */
 	unsigned maxphyaddr;
 	uint64_t ept_caps, misc; /* IA32_VMX_EPT_VPID_CAP, IA32_VMX_MISC */
 	/* Reads guest RAM; false: not all of it is there. */

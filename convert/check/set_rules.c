@@ -203,6 +203,11 @@ static int set_shadow_revision(const struct set_context *x)
 		(VMCS12_REVISION | VMCS12_SHADOW_BIT);
 }
 
+static int set_activity_wait_sipi(const struct set_context *x)
+{
+	return field(x, VMCS_IDX_GUEST_ACTIVITY_STATE) != 3;
+}
+
 const struct set_rule set_rules[] = {
 #define RULE(id, since, until, error, offset, size, sentence, remedy) \
 	{ #id, since, until, error, offset, size, sentence, remedy, set_##id },
@@ -231,6 +236,16 @@ const struct set_rule *set_rules_first_broken(const struct set_context *x,
 	return NULL;
 }
 
+/* KVM copies its struct, not the page. */
+static bool has_tail(const struct set_context *x)
+{
+	for (uint32_t i = HEADER + STRUCT_BYTES; i < HEADER + VMCS12_SIZE &&
+	     i < x->size && said(x) > HEADER; i++)
+		if (x->blob[i])
+			return true;
+	return false;
+}
+
 /* Accepted, yet not what was saved. */
 bool set_remark(const struct set_context *x, unsigned n, char *text,
 		unsigned len)
@@ -249,6 +264,8 @@ bool set_remark(const struct set_context *x, unsigned n, char *text,
 		  get(x, HEADER + VMCS12_SIZE, 4) != 0,
 		  "a shadow vmcs12 stands beyond the size that the header gives; "
 		  "KVM does not read it" },
+		{ has_tail(x), "the vmcs12 has bytes beyond the 998 that KVM copies: "
+		  "they are dropped" },
 	};
 
 	for (unsigned i = 0; i < sizeof remarks / sizeof *remarks; i++) {

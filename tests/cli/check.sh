@@ -49,5 +49,70 @@ for line in open("tests/fixtures/set-nested-state.tsv"):
 print(rows, "rows,", bad, "differ")
 sys.exit(bad != 0)
 P
-cat "$T/out" >/dev/null
+
+# damaged NAME CHANGE...: the good state with fields of its vmcs12 (FIELD=VALUE) or
+# 8 bytes of RAM (0xGPA=VALUE) changed, as $T/NAME.nss.
+fields=$("$n" layouts show v5.14)
+export fields
+damaged() {
+	python3 - "$good" "$T/$1.nss" "${@:2}" <<'P'
+import gzip, os, struct, sys
+good, out, *changes = sys.argv[1:]
+elf = bytearray(gzip.open(good).read())
+at = struct.unpack_from("<Q", elf, 32)[0]
+loads = []
+for i in range(struct.unpack_from("<H", elf, 56)[0]):
+    t, _, off, _, pa, fs, _, _ = struct.unpack_from("<IIQQQQQQ", elf, at + 56 * i)
+    if t == 1:
+        loads.append((pa, off, fs))
+    while t == 4 and fs >= 12:
+        ns, ds, ty = struct.unpack_from("<III", elf, off)
+        if ty == 12:
+            blob = off + 12 + (ns + 3 & ~3) + 8
+        n = 12 + (ns + 3 & ~3) + (ds + 3 & ~3)
+        off += n; fs -= n
+where = {}
+for line in os.environ["fields"].splitlines():
+    w = line.split()
+    if len(w) > 3 and w[2].startswith("0x"):
+        where[w[3]] = int(w[0]), int(w[1])
+for c in changes:
+    name, value = c.split("=")
+    if name.startswith("0x"):
+        gpa = int(name, 0)
+        pa, off, fs = next(l for l in loads if l[0] <= gpa < l[0] + l[2])
+        struct.pack_into("<Q", elf, off + gpa - pa, int(value, 0))
+    else:
+        o, size = where[name]
+        elf[blob + 128 + o:blob + 128 + o + size] = int(value, 0).to_bytes(size, "little")
+open(out, "wb").write(elf)
+P
+}
+# The neighbourhood: a misconfigured EPT entry, an address in nowhere, an overlap.
+damaged ept 0x410000=0x411002
+status 1 "$n" check --kernel 6.1 "$T/ept.nss"
+says 'rule near-ept-misconfig'
+says 'writable and not readable'
+damaged ram MSR_BITMAP=0x40000000
+status 1 "$n" check --kernel 6.1 "$T/ram.nss" --json
+says '"near-ram"'
+damaged overlap PML_ADDRESS=0x401000
+status 1 "$n" check --kernel 6.1 "$T/overlap.nss"
+says 'rule near-overlap'
+status 0 "$n" check "$good"
+says 'near-stale'
+
+# What a kernel takes and gets wrong.
+damaged scaling SECONDARY_VM_EXEC_CONTROL=0x20260aa TSC_MULTIPLIER=0x2000000000000
+status 0 "$n" check --kernel 6.1 "$T/scaling.nss"
+status 1 "$n" check --kernel 5.10 --kernel 6.1 "$T/scaling.nss"
+says '^  5.10 .*TSC_MULTIPLIER = 0x2000000000000 is in use'
+says 'The kernels differ'
+damaged zero SECONDARY_VM_EXEC_CONTROL=0x20260aa TSC_MULTIPLIER=0
+status 1 "$n" check --kernel 6.18 --kernel 6.19 "$T/zero.nss"
+says '^  6.18 .*the first KVM_RUN fails'
+says '^  6.19 .*refused'
+damaged cr3 GUEST_CR3=0x100000000000000
+status 1 "$n" check "$T/cr3.nss"
+says '^  5.4 to 7.2 .*return value 2'
 finish

@@ -27,5 +27,8 @@ offers convert --to "" -- v6.18 rhel7.7
 offers convert --d -- --dry-run --drop-unsupported
 offers convert - -- -o --output -f --force
 offers fields GUEST_R -- GUEST_RIP GUEST_RSP GUEST_RFLAGS
+offers explain guest-l -- guest-link-pointer guest-ldtr-ar
+offers explain vmcs -- vmcs12_revision
+offers check --c -- --cpu --caps
 ! command -v zsh >/dev/null || zsh -n completions/_nstate
 ! command -v fish >/dev/null || fish -n completions/nstate.fish

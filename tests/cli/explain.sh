@@ -54,6 +54,12 @@ says 'rule guest-rflags'
 says_not 'rule ctl-'
 status 1 "$n" explain <(head -5 $f/4.4-rflags.txt)
 
+# A CPU that has less than any could.
+"$n" caps --cpu minimal >"$T/cpu.caps" || "$n" caps --cpu skylake-server >"$T/cpu.caps"
+sed -i 's/^0x48b .*/0x48b 0x0000002a00000000/' "$T/cpu.caps"
+status 0 "$n" explain --caps "$T/cpu.caps" "$T/good.txt"
+says 'rule ctl-secondary'
+says 'vmx-unrestricted-guest=off'
 status 0 "$n" explain 0x80000021
 says 'guest-link-pointer'
 says_not 'ctl-pin'

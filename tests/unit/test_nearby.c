@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "convert/check/nearby.h"
+#include "convert/check/set_rules.h"
 
 /* Where things are in RAM of 2 MiB. */
 enum {
@@ -177,6 +178,13 @@ static void near_stale(struct vm *v)
 }
 static void near_deadline(struct vm *v) { v->x.no_deadline = true; }
 
+static void near_rare_fields(struct vm *v)
+{
+	v->x.l2_active = false;
+	v->x.source = KERNEL(5, 9);
+	v->page[VMCS12_OFF_LAUNCH] = 1;
+}
+
 static const struct {
 	const char *id;
 	void (*damage)(struct vm *v);
@@ -208,6 +216,7 @@ static const struct {
 	{ "near-vmcs-page", near_vmcs_page, "begins with 0x0" },
 	{ "near-stale", near_stale, "1 fields" },
 	{ "near-deadline", near_deadline, "armed" },
+	{ "near-rare-fields", near_rare_fields, "Linux 5.9" },
 };
 #define NCASES (sizeof cases / sizeof *cases)
 

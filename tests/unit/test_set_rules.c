@@ -111,6 +111,12 @@ static void shadow_revision(struct state *s)
 	put(s, 128 + VMCS12_SIZE, VMCS12_REVISION, 4);
 }
 
+static void activity_wait_sipi(struct state *s)
+{
+	s->x.kernel = K(5, 9);
+	layout_set(layout_newest(), s->blob + 128, VMCS_IDX_GUEST_ACTIVITY_STATE, 3);
+}
+
 static const struct { const char *id; void (*damage)(struct state *s); }
 	cases[] = {
 #define RULE(id, ...) { #id, id },
@@ -244,6 +250,39 @@ static void test_sizes_by_release(void **state)
 	}
 }
 
+static void test_remarks(void **state)
+{
+	struct state s;
+	char text[200];
+
+	(void)state;
+	good(&s);
+	assert_false(set_remark(&s.x, 0, text, sizeof text));
+	s.blob[128 + 998] = 1;
+	assert_true(set_remark(&s.x, 0, text, sizeof text));
+	assert_non_null(strstr(text, "998"));
+	assert_false(set_remark(&s.x, 1, text, sizeof text));
+	good(&s);
+	VMX_FLAGS(&s, 1);
+	assert_true(set_remark(&s.x, 0, text, sizeof text));
+	assert_non_null(strstr(text, "another host"));
+	s.x.kernel = K(5, 4);
+	assert_true(set_remark(&s.x, 0, text, sizeof text));
+	assert_non_null(strstr(text, "ignored"));
+	good(&s);
+	SIZE(&s, 128 + VMCS12_SIZE);
+	assert_true(set_remark(&s.x, 0, text, sizeof text));
+	assert_non_null(strstr(text, "shadow"));
+	good(&s);
+	s.x.in_smm = true;
+	FLAGS(&s, 0);
+	SMM(&s, 2);
+	SIZE(&s, 128);
+	VMCS12(&s, NONE);
+	assert_true(set_remark(&s.x, 0, text, sizeof text));
+	assert_non_null(strstr(text, "SMM"));
+}
+
 static void test_address_of_419(void **state)
 {
 	struct state s;
@@ -269,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_releases),
 		cmocka_unit_test(test_flags_by_release),
 		cmocka_unit_test(test_sizes_by_release),
+		cmocka_unit_test(test_remarks),
 		cmocka_unit_test(test_address_of_419),
 	};
 
