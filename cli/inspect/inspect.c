@@ -257,6 +257,21 @@ static void print_ram(const struct inspect_options *o,
 	out_list_end(out);
 }
 
+/* The vCPU that was a hypervisor's, where a kernel without the nested-state ioctls
+ * (4.12 to 4.17) could save RAM only; or -1. */
+static int lost_state(const struct inspection *in)
+{
+	const struct container *c = in->c;
+	bool pages = false;
+
+	for (uint32_t i = 0; i < in->scan.n; i++)
+		pages |= in->scan.page[i].place == PLACE_RAM;
+	for (uint32_t i = 0; pages && !c->nstates && i < c->nvcpus; i++)
+		if (c->vcpus[i].has_regs && c->vcpus[i].cr4 >> 13 & 1)
+			return (int)i;
+	return -1;
+}
+
 void inspect_print(const struct inspect_options *o, const struct inspection *in,
 		   struct out *out)
 {
@@ -267,6 +282,8 @@ void inspect_print(const struct inspect_options *o, const struct inspection *in,
 		vmcs12 |= in->scan.page[i].kind != VMCS12_VMXON;
 	if (vmcs12)
 		print_layout(o, in, out);
+	if (lost_state(in) >= 0)
+		out_bool(out, "nested_state_lost", NULL, true);
 	out_list(out, "states");
 	for (uint32_t i = 0; i < in->c->nstates; i++)
 		print_state(o, in, i, out);
@@ -315,21 +332,12 @@ static void warn_misread(const struct inspection *in,
 
 static void warn_lost(const struct inspection *in)
 {
-	const struct container *c = in->c;
-	bool pages = false;
+	int cpu = lost_state(in);
 
-	for (uint32_t i = 0; i < in->scan.n; i++)
-		pages |= in->scan.page[i].place == PLACE_RAM;
-	if (c->nstates || !pages)
-		return;
-	for (uint32_t i = 0; i < c->nvcpus; i++)
-		if (c->vcpus[i].has_regs && c->vcpus[i].cr4 >> 13 & 1) {
-			cli_warn(c->path, "vCPU %u has CR4.VMXE set and RAM holds "
-				 "VMCSs, but there is no nested state: the "
-				 "source kernel could not save it; an L2 that "
-				 "was active is lost", i);
-			return;
-		}
+	if (cpu >= 0)
+		cli_warn(in->c->path, "vCPU %d has CR4.VMXE set and RAM holds "
+			 "VMCSs, but there is no nested state: the source kernel "
+			 "could not save it; an L2 that was active is lost", cpu);
 }
 
 void inspect_warn(const struct inspect_options *o, const struct inspection *in)
