@@ -67,6 +67,18 @@ static bool all_words(const char *text, const char *words)
 	return true;
 }
 
+/* Does the text name this member of the vmcs12, as a word? */
+static bool names_member(const char *text, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (const char *at = text; (at = strstr(at, name)); at += size)
+		if ((at == text || at[-1] == '>' || at[-1] == ' ') &&
+		    !isalnum((unsigned char)at[size]) && at[size] != '_')
+			return true;
+	return false;
+}
+
 /* Rules about the vmcs12 fields that an expression names, for checks that are
  * younger than trace.def. */
 static void by_fields(const char *text, char *ids, size_t len)
@@ -75,16 +87,10 @@ static void by_fields(const char *text, char *ids, size_t len)
 	struct rule r;
 
 	*ids = 0;
-	for (unsigned n = 0; rule_at(n, &r); n++) {
-		const char *name = r.field >= 0 ?
-			vmcs_fields[r.field].kernel_name : NULL, *at;
-		size_t size = name ? strlen(name) : 0;
-
-		at = name ? strstr(text, name) : NULL;
-		if (at && (at == text || at[-1] == '>' || at[-1] == ' ') &&
-		    !isalnum((unsigned char)at[size]) && at[size] != '_')
+	for (unsigned n = 0; rule_at(n, &r); n++)
+		if (r.field >= 0 && vmcs_fields[r.field].kernel_name &&
+		    names_member(text, vmcs_fields[r.field].kernel_name))
 			text_add(&t, " ", "%s", r.id);
-	}
 }
 
 static void trace_rules(const char *expression, struct out *out)
