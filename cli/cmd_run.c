@@ -30,10 +30,10 @@
 
 enum { OPT_APPEND = 256, OPT_INITRD, OPT_SMP, OPT_CPU, OPT_MAX_INSNS, OPT_TRACE,
        OPT_SNAPSHOT_AT, OPT_SERIAL, OPT_STATS, OPT_KERNEL,
-       OPT_NO_SANDBOX };
+       OPT_NO_SANDBOX, OPT_L0, OPT_VMX_CAPS };
 
 struct run {
-	const char *kernel, *append, *initrd, *cpu, *snapshot, *output, *serial;
+	const char *kernel, *append, *initrd, *cpu, *l0, *vmx_caps, *snapshot, *output, *serial;
 	uint64_t ram, max_insns;
 	unsigned smp;
 	bool stats, input_open;
@@ -58,6 +58,11 @@ static const struct argp_option options[] = {
 	{ "smp", OPT_SMP, "N", 0, "Processors (default 1)", 0 },
 	{ "cpu", OPT_CPU, "MODEL", 0, "CPU model, and features to add or take away: MODEL,-x2apic,+pcid; "
 	  "`help' lists them", 0 },
+	{ "l0", OPT_L0, "PROFILE", 0, "How VMX behaves where KVM differs from the "
+	  "SDM: sdm or a kernel release (default: the newest)", 0 },
+	{ "vmx-caps", OPT_VMX_CAPS, "SET", 0, "VMX capability MSRs: full, "
+	  "kvm-4.14, kvm-5.10, kvm-6.1 or kvm-6.18 (default: what the profile "
+	  "offers)", 0 },
 	{ "max-insns", OPT_MAX_INSNS, "N", 0, "Stop after N instructions", 0 },
 	{ "trace", OPT_TRACE, "WHAT", 0,
 	  "Trace to standard error: insns, events, io, exits, pml (comma-separated)", 0 },
@@ -159,6 +164,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			exit(NST_OK);
 		}
 		r->cpu = arg;
+		return 0;
+	case OPT_L0:
+		r->l0 = arg;
+		return 0;
+	case OPT_VMX_CAPS:
+		r->vmx_caps = arg;
 		return 0;
 	case OPT_SERIAL:
 		r->serial = arg;
@@ -333,6 +344,11 @@ static enum nst_status make_vm(struct run *r, struct nst_error *e)
 	enum nst_status st;
 
 	r->vm = hv_vm_new(&r->ops);
+	if (r->vm && r->l0 && (st = hv_set_l0(r->vm, r->l0, e)))
+		return st;
+	if (r->vm && r->vmx_caps &&
+	    (st = hv_set_vmx_caps(r->vm, r->vmx_caps, e)))
+		return st;
 	for (unsigned i = 0; r->vm && i < r->smp; i++)
 		if (!hv_vcpu_new(r->vm))
 			r->vm = NULL; /* the process ends with it */

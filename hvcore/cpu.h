@@ -240,6 +240,8 @@ struct l0_profile {
 	uint32_t ar_mask;             /* VMWRITE keeps these access-rights bits */
 	bool pml_dirty_only;          /* PML looks at the index for D only */
 	bool launched_at_exit;        /* launch_state is set by the first exit */
+	bool msr_counts;              /* MSR areas beyond the recommended maximum
+	                               * fail the entry's checks */
 	bool beyond_kvm;              /* so are those that no kernel's vmcs12
 	                               * has: vmx.h's FIELDS_BEYOND */
 	const char *caps;             /* capability MSRs where the snapshot and

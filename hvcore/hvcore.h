@@ -118,6 +118,10 @@ enum nst_status hv_vcpu_set_model(struct vcpu *c, const char *name,
 /* "sdm", "5.10", "6.1", "7.2": how the L0 differs from the bare SDM. */
 enum nst_status hv_set_l0(struct vm *vm, const char *name,
 			  struct nst_error *e);
+/* The capability MSRs of vCPUs whose state brings none: "full", "kvm-4.14"...;
+ * else the L0 profile's.  Both before the vCPUs get their models. */
+enum nst_status hv_set_vmx_caps(struct vm *vm, const char *name,
+				struct nst_error *e);
 
 /* An access to a device of s->region stops the run (HV_STOP_UNSUPPORTED) before the
  * instruction, instead of reading all ones.  s must outlive vm. */

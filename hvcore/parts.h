@@ -160,6 +160,7 @@ uint16_t vmx_tlb_vpid(const struct vcpu *c);
 /* APIC-access page or virtual x2APIC: true when the access was virtualized. */
 bool vapic_read(struct vcpu *c, uint64_t offset, unsigned size, uint64_t *v);
 bool vapic_write(struct vcpu *c, uint64_t offset, unsigned size, uint64_t v);
+_Noreturn void vapic_fetch(struct vcpu *c, uint64_t offset);
 /* RDMSR and WRMSR of 0x800..0x8ff under "virtualize x2APIC mode", after
  * vmx_hook_msr: false: not virtualized; raises #GP itself. */
 bool vmx_x2apic_read(struct vcpu *c, uint32_t index, uint64_t *v);

@@ -19,6 +19,11 @@ static inline uint64_t vmx_cap(const struct vmx_caps *caps, uint32_t index)
 {
 	return caps->msr[index - VMX_CAPS_FIRST];
 }
+/* The recommended maximum of entries in an MSR area (A.6). */
+static inline uint32_t vmx_most_msrs(const struct vmx_caps *caps)
+{
+	return 512 * ((vmx_cap(caps, 0x485) >> 25 & 7) + 1);
+}
 /* 0x481 to 0x484 from the TRUE MSRs and the default1 bits; 0x487 all ones. */
 void vmx_caps_complete(struct vmx_caps *caps);
 /* Allowed-0 and allowed-1 settings of the control field with this index
@@ -35,6 +40,8 @@ bool hv_cpu_has_vmx(const struct vcpu *c);
 
 /* A named model ("full", "kvm-6.1"): caps.def.  False: none of that name. */
 bool vmx_caps_model(const char *name, struct vmx_caps *out);
+/* The n-th name, or NULL. */
+const char *vmx_caps_name(unsigned n);
 
 /* Groups: what has to be checked again when a field changes. */
 enum vmx_check_group { CHECK_CONTROLS = 1, CHECK_HOST = 2, CHECK_GUEST = 4,
@@ -52,6 +59,8 @@ struct vmx_check_ctx {
 	uint64_t efer_reserved;
 	bool host_lma;                 /* of the processor at the entry */
 	bool has_rtm;                  /* pending debug exceptions bit 16 */
+	bool msr_counts;               /* the L0 refuses MSR areas that are longer
+	                                * than recommended: KVM since 6.16 */
 	/* Reads guest RAM; false: not there.  NULL: no RAM to look at. */
 	bool (*read)(void *arg, uint64_t gpa, void *buf, unsigned len);
 	void *arg;

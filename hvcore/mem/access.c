@@ -89,8 +89,9 @@ static void fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 	uint8_t *host, *flags;
 
 	if (w->special || (c->nonroot && vmx_is_apic_access(c, page))) {
-		to->apic = !(w->access & ACC_FETCH) &&
-			   vmx_is_apic_access(c, page);
+		to->apic = vmx_is_apic_access(c, page);
+		if (to->apic && w->access & ACC_FETCH)
+			vapic_fetch(c, w->hpa & PAGE_MASK);
 		if (to->apic)
 			return;
 	}

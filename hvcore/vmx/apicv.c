@@ -199,17 +199,34 @@ static bool virtualized(const struct vcpu *c, uint64_t offset, unsigned size,
 	return reg == R_TPR;
 }
 
-_Noreturn static void access_exit(struct vcpu *c, uint64_t offset, bool write)
-{
-	uint64_t type = c->event.valid ? 3 : write ? 1 : 0;
+/* Access types of the qualification (SDM table 28-6). */
+enum { BY_READ = 0, BY_WRITE = 1, BY_FETCH = 2, BY_EVENT = 3,
+       PHYSICAL_BY_EVENT = 10, PHYSICAL = 15 };
 
+_Noreturn static void access_exit(struct vcpu *c, uint64_t offset,
+				  uint64_t type)
+{
+	if (c->event.valid)
+		type = BY_EVENT;
 	vmx_exit_memory(c, XR_APIC_ACCESS, offset | type << 12);
+}
+
+void vapic_fetch(struct vcpu *c, uint64_t offset)
+{
+	access_exit(c, offset, BY_FETCH);
+}
+
+/* An entry of L2's paging structures in the page; the offset is undefined. */
+void vapic_physical(struct vcpu *c)
+{
+	vmx_exit_memory(c, XR_APIC_ACCESS, (uint64_t)(c->event.valid ?
+			PHYSICAL_BY_EVENT : PHYSICAL) << 12);
 }
 
 bool vapic_read(struct vcpu *c, uint64_t offset, unsigned size, uint64_t *v)
 {
 	if (!virtualized(c, offset, size, false))
-		access_exit(c, offset, false);
+		access_exit(c, offset, BY_READ);
 	*v = get(c, offset & 0xff0) >> 8 * (offset & 3);
 	return true;
 }
@@ -217,7 +234,7 @@ bool vapic_read(struct vcpu *c, uint64_t offset, unsigned size, uint64_t *v)
 bool vapic_write(struct vcpu *c, uint64_t offset, unsigned size, uint64_t v)
 {
 	if (!virtualized(c, offset, size, true))
-		access_exit(c, offset, true);
+		access_exit(c, offset, BY_WRITE);
 	if (c->vmx->ctl.vapic) /* else no RAM: writes are lost */
 		memcpy(c->vmx->ctl.vapic + offset, &v, size);
 	apic_write_emulation(c, offset & 0xff0);

@@ -61,6 +61,11 @@ static const struct cap_model models[] = {
 #undef MODEL
 };
 
+const char *vmx_caps_name(unsigned n)
+{
+	return n < sizeof models / sizeof *models ? models[n].name : NULL;
+}
+
 bool vmx_caps_model(const char *name, struct vmx_caps *out)
 {
 	for (size_t n = 0; n < sizeof models / sizeof *models; n++) {

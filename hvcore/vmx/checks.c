@@ -96,6 +96,12 @@ static bool msr_area(const struct vmx_check_ctx *x, uint64_t area,
 			  within(x, area + count * 16 - 1));
 }
 
+/* Longer ones are "undefined processor behavior" (A.6). */
+static bool msr_count(const struct vmx_check_ctx *x, uint64_t count)
+{
+	return !x->msr_counts || count <= vmx_most_msrs(x->caps);
+}
+
 static bool s_cet(const struct vmx_check_ctx *x, uint64_t v)
 {
 	return !(v & 0x3c0) && (v & 0xc00) != 0xc00 &&

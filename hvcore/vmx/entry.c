@@ -92,6 +92,7 @@ void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
 		.efer_reserved = efer_reserved(c),
 		.host_lma = c->efer & EFER_LMA,
 		.has_rtm = cpu_has(c, 7, 0, 1, 11),
+		.msr_counts = c->vm->l0->msr_counts,
 		.read = read_ram, .arg = c, .current = vmcs_pa,
 	};
 }
@@ -190,6 +191,7 @@ void vmx_start_guest(struct vcpu *c, bool from_vmcs)
 	}
 	c->nonroot = true;
 	v->mtf_armed = v->ctl.proc & PROC_MTF;
+	v->ple_last = 0; /* the next PAUSE is the first after the entry */
 	vmx_switched(c);
 	vmx_shadow_load(c);
 	if (v->ctl.pin & PIN_PTIMER)

@@ -204,7 +204,9 @@ static void pml_check(struct vcpu *c, const struct ept_access *a, bool dirty)
 	    VGET(v, GUEST_PML_INDEX) < 512)
 		return;
 	c->vm->stats.pml_fulls++;
-	record_addresses(c, a);
+	/* KVM tells where; the SDM does not define it. */
+	if (c->vm->l0->pml_dirty_only)
+		VSET(v, GUEST_PHYSICAL_ADDRESS, a->gpa);
 	vmx_exit_memory(c, XR_PML_FULL, vmx_nmi_unblocked(c));
 }
 
@@ -388,6 +390,8 @@ void ept_translate(struct vcpu *c, const struct ept_access *a,
 	out->hpa = (w.entry[w.n - 1] & EPT_ADDR & ~mask) | (a->gpa & mask);
 	if (k->sec & SEC_MBEC && a->lin_user)
 		fetch = EPT_XU;
+	if (a->walk && vmx_is_apic_access(c, out->hpa))
+		vapic_physical(c);
 	remember(c, a->gpa, &w);
 	out->rights = acc_rights(w.rights, fetch);
 	out->rights_ufetch = (k->sec & SEC_MBEC ? w.rights & EPT_XU :

@@ -104,7 +104,6 @@ static uint64_t describe(struct vcpu *c, const struct insn *i,
 
 	switch (k) {
 	case VI_INVLPG:
-		VSET(v, GUEST_LINEAR_ADDRESS, insn_linear(c, i));
 		return insn_linear(c, i);
 	case VI_SGDT: case VI_SIDT: case VI_LGDT: case VI_LIDT:
 	case VI_SLDT: case VI_STR: case VI_LLDT: case VI_LTR:
@@ -120,8 +119,8 @@ static uint64_t describe(struct vcpu *c, const struct insn *i,
 		VSET(v, VMX_INSTRUCTION_INFO, (uint32_t)i->rm << 3 |
 		     operand_size(i) << 11);
 		return 0;
-	case VI_UMWAIT: case VI_TPAUSE:
-		VSET(v, VMX_INSTRUCTION_INFO, (uint32_t)i->rm << 3);
+	case VI_UMWAIT: case VI_TPAUSE: /* of 32 bits always */
+		VSET(v, VMX_INSTRUCTION_INFO, (uint32_t)i->rm << 3 | 1u << 11);
 		return 0;
 	default:
 		return 0;
@@ -204,13 +203,14 @@ void vmx_hook_io(struct vcpu *c, const struct insn *i, uint16_t port,
 	if (string) {
 		unsigned seg = in ? SEG_ES : i->seg == SEG_NONE ? SEG_DS : i->seg;
 		unsigned ad = insn_adsize(i);
-		uint64_t off = c->r[in ? R_RDI : R_RSI];
+		uint64_t off = c->r[in ? R_RDI : R_RSI], lin;
 
 		if (ad < 8)
 			off &= ad == 2 ? 0xffff : 0xffffffff;
-		VSET(v, GUEST_LINEAR_ADDRESS, off +
-		     (seg == SEG_FS || seg == SEG_GS ||
-		      !(c->mode & MODE_CS64) ? c->seg[seg].base : 0));
+		lin = off + (seg == SEG_FS || seg == SEG_GS ||
+			     !(c->mode & MODE_CS64) ? c->seg[seg].base : 0);
+		VSET(v, GUEST_LINEAR_ADDRESS, c->mode & MODE_CS64 ? lin :
+		     (uint32_t)lin);
 		VSET(v, VMX_INSTRUCTION_INFO, (ad == 8 ? 2u : ad == 4 ? 1u : 0)
 		     << 7 | (in ? 0 : (uint32_t)seg << 15));
 	}

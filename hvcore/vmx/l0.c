@@ -19,7 +19,7 @@ const struct l0_profile *l0_default(void)
 	static const struct l0_profile newest = {
 		.name = "7.2", .ar_mask = KVM_AR_MASK, .pml_dirty_only = true,
 		.launched_at_exit = true, .by_capability = true,
-		.caps = "full",
+		.msr_counts = true, .caps = "full",
 	};
 	return &newest;
 }
@@ -90,9 +90,33 @@ enum nst_status hv_set_l0(struct vm *vm, const char *name, struct nst_error *e)
 		.fields = l, .pml_dirty_only = true, .launched_at_exit = true,
 		.ar_mask = number(name) < K(5, 3) ? 0xffffffff : KVM_AR_MASK,
 		.by_capability = number(name) >= K(7, 0),
+		.msr_counts = number(name) >= K(6, 16),
 		.caps = caps_of(number(name)),
 	};
 	snprintf(own->name, sizeof own->name, "%s", name);
 	vm->l0 = own;
 	return NST_OK;
+}
+
+enum nst_status hv_set_vmx_caps(struct vm *vm, const char *name,
+				struct nst_error *e)
+{
+	char names[128] = "";
+	size_t at = 0;
+
+	for (unsigned n = 0; vmx_caps_name(n); n++) {
+		const char *known = vmx_caps_name(n);
+
+		at += (size_t)snprintf(names + at, sizeof names - at, "%s%s",
+				       n ? ", " : "", known);
+		if (strcmp(name, known))
+			continue;
+		if (vm->l0 != &vm->l0_own)
+			vm->l0_own = *(vm->l0 ? vm->l0 : l0_default());
+		vm->l0_own.caps = known;
+		vm->l0 = &vm->l0_own;
+		return NST_OK;
+	}
+	return nst_fail(e, NST_USAGE, "%s: no set of VMX capabilities (%s)",
+			name, names);
 }

@@ -14,10 +14,11 @@ static bool forbidden(uint32_t index, bool store)
 			  index == 0x79 || index == 0x8b);
 }
 
-/* The most entries that IA32_VMX_MISC promises to take: 512 * (N + 1). */
+/* What comes of longer areas is undefined (A.6): this does what is recommended
+ * and fails then, as KVM does where it has not refused the entry. */
 static uint32_t most_entries(const struct vcpu *c)
 {
-	return 512 * ((vmx_cap(&c->vmx->caps, 0x485) >> 25 & 7) + 1);
+	return vmx_most_msrs(&c->vmx->caps);
 }
 
 uint32_t vmx_load_msrs(struct vcpu *c, uint64_t area, uint32_t count)

@@ -10,9 +10,9 @@ void op_vmfunc(struct vcpu *c, const struct insn *i)
 	uint64_t eptp;
 
 	(void)i;
-	if (!c->nonroot || !(v->ctl.sec & SEC_VMFUNC))
+	if (!c->nonroot || !(v->ctl.sec & SEC_VMFUNC) || leaf > 63)
 		cpu_raise(c, EXC_UD);
-	if (leaf > 63 || !(VGET(v, VM_FUNCTION_CONTROL) >> leaf & 1) || leaf)
+	if (!(VGET(v, VM_FUNCTION_CONTROL) >> leaf & 1) || leaf)
 		vmx_exit_insn(c, XR_VMFUNC, 0);
 	if (index >= EPTP_LIST_ENTRIES)
 		vmx_exit_insn(c, XR_VMFUNC, 0);

@@ -276,5 +276,6 @@ void vapic_evaluate(struct vcpu *c);     /* pending virtual interrupts */
 bool vapic_deliver(struct vcpu *c);      /* true: one was delivered */
 bool vapic_after_write(struct vcpu *c);  /* true: an exit was taken */
 void vapic_process_posted(struct vcpu *c);
+_Noreturn void vapic_physical(struct vcpu *c);
 
 #endif

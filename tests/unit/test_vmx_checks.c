@@ -102,6 +102,9 @@ static const struct check_case cases[] = {
 	{ "ctl-save-ptimer", 0, { EXITS(EXIT_SAVE_PTIMER) } },
 	{ "ctl-exit-msr-store", 0, { S(VM_EXIT_MSR_STORE_COUNT, 1),
 				     S(VM_EXIT_MSR_STORE_ADDR, 8) } },
+	{ "ctl-exit-msr-store-count", 0, { S(VM_EXIT_MSR_STORE_COUNT, 513) } },
+	{ "ctl-exit-msr-load-count", 0, { S(VM_EXIT_MSR_LOAD_COUNT, 513) } },
+	{ "ctl-entry-msr-load-count", 0, { S(VM_ENTRY_MSR_LOAD_COUNT, 513) } },
 	{ "ctl-exit-msr-load", 0, { S(VM_EXIT_MSR_LOAD_COUNT, 1),
 				    S(VM_EXIT_MSR_LOAD_ADDR, (1ull << 46) - 8) } },
 	{ "ctl-entry", 0, { S(VM_ENTRY_CONTROLS, ENTRY_BASE & ~1u) } },
@@ -310,7 +313,7 @@ static void make(struct subject *s, const struct check_case *k)
 	s->x = (struct vmx_check_ctx){
 		.l = vmx_layout(), .page = s->page, .caps = &s->caps,
 		.maxphyaddr = 46, .long_mode = true, .linear_bits = 48,
-		.efer_reserved = ~0xd01ull, .host_lma = true,
+		.efer_reserved = ~0xd01ull, .host_lma = true, .msr_counts = true,
 		.read = read_ram, .arg = s, .current = 0x7000 };
 	for (size_t n = 0; n < sizeof good / sizeof *good; n++)
 		put(s, good[n].field, good[n].v);
