@@ -237,8 +237,11 @@ static int compare_expected(struct session *s, struct out *o)
 	struct loaded want;
 	struct nst_error e;
 
-	if (load_converted(s->expect, &(struct load_options){ .from =
-			   s->load.from }, &want, &e))
+	/* It may have another layout than the file; --from is for what cannot tell. */
+	if (load_converted(s->expect, &(struct load_options){ 0 }, &want, &e) &&
+	    (!s->load.from ||
+	     load_converted(s->expect, &(struct load_options){ .from =
+			    s->load.from }, &want, &e)))
 		return cli_fail(s->expect, &e);
 	out_list(o, "differences");
 	snapshot_compare(s->snapshot, want.snapshot, s->layout, s->strict,

@@ -31,6 +31,7 @@ struct engine {
 	size_t run_size;
 	struct kvm_cpu *cpu;
 	unsigned ncpus;
+	bool irqchip;
 	struct hv_ops ops;
 	struct hv_stats stats;
 	pthread_mutex_t lock;
@@ -98,8 +99,8 @@ static enum nst_status make_vm(struct engine *g, struct snapshot *s,
 			return failed(e, "KVM_SET_USER_MEMORY_REGION");
 	}
 	/* Local APICs in the kernel only where the snapshot has them. */
-	if (s->nvcpus && snapshot_has(&s->vcpu[0], SN_LAPIC) &&
-	    ioctl(g->vm, KVM_CREATE_IRQCHIP, 0))
+	g->irqchip = s->nvcpus && snapshot_has(&s->vcpu[0], SN_LAPIC);
+	if (g->irqchip && ioctl(g->vm, KVM_CREATE_IRQCHIP, 0))
 		return failed(e, "KVM_CREATE_IRQCHIP");
 	return NST_OK;
 }
@@ -126,7 +127,8 @@ static enum nst_status make_vcpu(struct engine *g, struct snapshot *s,
 static enum nst_status set_vm_state(struct engine *g, const struct snapshot *s,
 				    struct nst_error *e)
 {
-	for (unsigned i = 0; i < 3; i++)
+	/* Where the vCPUs have no local APIC there is no controller to set. */
+	for (unsigned i = 0; g->irqchip && i < 3; i++)
 		if (s->have_irqchip[i] &&
 		    ioctl(g->vm, KVM_SET_IRQCHIP, &s->irqchip[i]))
 			return failed(e, "KVM_SET_IRQCHIP");

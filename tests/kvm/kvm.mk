@@ -1,0 +1,16 @@
+# Real KVM as the judge, on any machine: Debian's kernel boots in the core, loads
+# kvm_intel with nested=1, and takes the snapshots.
+KVM_CASES ?= 3000
+HELP += 'make check-kvm          real KVM, in the core, takes the snapshots and judges check'
+
+$(BUILD)/kvm/judge: tests/kvm/judge.c $(ENTRY_OBJ) $(LIBS)
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -Wl,--no-warnings -o $@ tests/kvm/judge.c \
+		$(ENTRY_OBJ) $(LIBS) $(STATIC_LIBS) $(LDFLAGS)
+
+.PHONY: check-kvm
+check-kvm: deps-proof
+	@$(MAKE) --no-print-directory $(BUILD)/nstate $(BUILD)/nstate-static \
+		$(BUILD)/kvm/judge
+	@tests/kvm/check $(BUILD) $(KVM_CASES)
