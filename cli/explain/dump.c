@@ -188,10 +188,32 @@ static bool register_line(struct dump *d, const char *line)
 	return any;
 }
 
+/* "MSR guest autoload:" and its entries, "  0: msr=0x... value=0x...". */
+static bool msr_line(struct dump *d, const char *line)
+{
+	unsigned long long index, value;
+	unsigned n;
+
+	if (!strncmp(line, "MSR ", 4)) {
+		d->in_msrs = strstr(line, "guest autoload");
+		return true;
+	}
+	if (sscanf(line, "%u: msr= %llx value= %llx", &n, &index, &value) != 3)
+		return false;
+	if (d->in_msrs && n == d->nmsrs && n < DUMP_MSRS) {
+		d->msr[n].index = (uint32_t)index;
+		d->msr[n].value = value;
+		d->nmsrs++;
+	}
+	return true;
+}
+
 bool dump_line(struct dump *d, const char *line)
 {
 	if (d->registers)
 		return register_line(d, line);
+	if (msr_line(d, line))
+		return true;
 	return section_line(d, line) || vmcs_line(d, line);
 }
 

@@ -11,6 +11,7 @@
 
 enum dump_section { SECTION_NONE, SECTION_GUEST, SECTION_HOST, SECTION_CONTROL };
 
+#define DUMP_MSRS 16
 struct dump {
 	const struct layout *l;
 	uint8_t page[VMCS12_SIZE];
@@ -19,6 +20,10 @@ struct dump {
 	unsigned fields;         /* known ones */
 	bool registers;          /* QEMU's registers, not dump_vmcs() */
 	enum dump_section section;
+	/* "MSR guest autoload": the VM-entry MSR-load area of vmcs01 or vmcs02. */
+	struct { uint32_t index; uint64_t value; } msr[DUMP_MSRS];
+	unsigned nmsrs;
+	bool in_msrs;            /* its lines are being read */
 	uint32_t hardware_error; /* that stood beside it; 0: none */
 };
 

@@ -123,6 +123,28 @@ static const struct vmx_check *by_qualification(const struct dump *d)
 	return NULL;
 }
 
+/* Exit reason 34 says by its qualification which MSR could not be loaded. */
+static bool print_msr(const struct dump *d, uint32_t seen, struct out *out)
+{
+	uint64_t q = layout_get(d->l, d->page, VMCS_IDX_EXIT_QUALIFICATION);
+	struct broken b = { .id = vmx_msr_check.id, .field = -1,
+		.sentence = vmx_msr_check.sentence,
+		.where = vmx_msr_check.section,
+		.remedy = rule_remedy(vmx_msr_check.id) };
+
+	if (!(seen & ENTRY_FAILED) || (seen & 0xffff) != 34)
+		return false;
+	if (q && q <= d->nmsrs)
+		snprintf(b.detail, sizeof b.detail, "entry %u: MSR 0x%x, value 0x%llx",
+			 (unsigned)q, d->msr[q - 1].index,
+			 (unsigned long long)d->msr[q - 1].value);
+	else if (d->known[VMCS_IDX_EXIT_QUALIFICATION])
+		snprintf(b.detail, sizeof b.detail, "entry %llu",
+			 (unsigned long long)q);
+	broken_print(out, &b);
+	return true;
+}
+
 static void print_unknown(const struct dump *d, struct vmx_check_ctx *x,
 			  uint32_t seen, struct out *out)
 {
@@ -155,6 +177,7 @@ unsigned dump_judge(const struct dump *d, const struct vmx_check_ctx *cpu,
 	/* vmcs01 and vmcs02 have KVM for a host, which runs in 64-bit mode. */
 	x.host_lma = layout_get(d->l, d->page, VMCS_IDX_VM_EXIT_CONTROLS) >> 9 & 1;
 	out_list(out, "broken");
+	found += print_msr(d, seen, out);
 	if (named) {
 		print(d, named, &x, out);
 		found++;

@@ -102,6 +102,14 @@ says 'rule near-overlap'
 status 0 "$n" check "$good"
 says 'near-stale'
 
+# An MSR that no entry may load.
+damaged msrs VM_ENTRY_MSR_LOAD_COUNT=1 VM_ENTRY_MSR_LOAD_ADDR=0x500c00 0x500c00=0xc0000100
+status 1 "$n" check --kernel 6.1 "$T/msrs.nss"
+says 'rule entry-msrs'
+says 'entry 1 cannot be loaded'
+damaged msrs VM_ENTRY_MSR_LOAD_COUNT=1 VM_ENTRY_MSR_LOAD_ADDR=0x500c00 0x500c00=0x174
+status 0 "$n" check --kernel 6.1 "$T/msrs.nss"
+
 # What a kernel takes and gets wrong.
 damaged scaling SECONDARY_VM_EXEC_CONTROL=0x20260aa TSC_MULTIPLIER=0x2000000000000
 status 0 "$n" check --kernel 6.1 "$T/scaling.nss"

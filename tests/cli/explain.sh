@@ -29,6 +29,7 @@ done <<'L'
 5.4-rip.txt guest-rip
 5.15-link-pointer.txt guest-link-pointer
 5.15-nmi-window.txt ctl-nmi-window
+5.15-msr-load.txt entry-msrs
 6.1-activity.txt guest-activity
 6.1-eptp.txt ctl-eptp
 6.8-pat.txt guest-pat
@@ -40,6 +41,8 @@ trace-6.18-activity.txt guest-activity
 qemu-10.0-format.txt format_vmx
 qemu-8.0-registers.txt guest-tr-type
 L
+status 0 "$n" explain $f/5.15-msr-load.txt
+says 'entry 2: MSR 0xc0000101'
 status 0 "$n" explain $f/qemu-7.2-set-nested.txt
 says 'nstate check FILE'
 

@@ -22,6 +22,7 @@
 #include "cli/check/rules.h"
 #include "cli/check/subject.h"
 #include "cli/cli.h"
+#include "convert/check/nearby.h"
 #include "convert/load.h"
 #include "hvcore/hvcore.h"
 
@@ -353,6 +354,34 @@ struct answer {
 
 static unsigned hits[400];
 
+static bool read_ram(void *arg, uint64_t gpa, void *buf, unsigned len)
+{
+	const struct good *g = arg;
+
+	for (uint32_t i = 0; i < g->in.snapshot->nram; i++) {
+		const struct snapshot_ram *r = &g->in.snapshot->ram[i];
+		if (gpa < r->gpa || gpa - r->gpa >= r->size ||
+		    len > r->size - (gpa - r->gpa))
+			continue;
+		memcpy(buf, g->ram[i] + (gpa - r->gpa), len);
+		return true;
+	}
+	return false;
+}
+
+/* The neighbourhood's rules have to stand any vmcs12; a sanitizer looks on. */
+static void look_around(struct good *g)
+{
+	struct nearby_found f[NEARBY_MOST];
+	const struct nearby_ctx x = { .l = g->l, .page = g->v.nested + BLOB_PAGE,
+		.vmxon_pa = 0x400000, .vmcs12_pa = 0x401000, .l2_active = true,
+		.maxphyaddr = 40, .ept_caps = rnd(), .misc = 0x20000165,
+		.read = read_ram, .arg = g };
+
+	if (nearby_check(&x, f) > NEARBY_MOST)
+		die("nearby_check", "more than there is room for");
+}
+
 static struct answer ask_check(struct good *g)
 {
 	static struct broken b[MAX_BROKEN];
@@ -361,6 +390,7 @@ static struct answer ask_check(struct good *g)
 	struct rule r;
 
 	drop_changes(g);
+	look_around(g);
 	subject_fill(&g->v, NULL, true, g->judge, NULL, &s);
 	if (!verdict_sdm(&s, b, MAX_BROKEN))
 		return a;
