@@ -39,6 +39,9 @@ struct insn {
 #define INSN(name) \
 	static insn_result name(struct vcpu *c, const struct insn *i)
 
+/* One that the instruction table names itself. */
+#define INSN_GLOBAL(name) insn_result name(struct vcpu *c, const struct insn *i)
+
 #ifdef HV_TRAMPOLINE
 #define DISPATCH(c, i) return (i)
 #elif defined(__clang__)

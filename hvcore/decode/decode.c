@@ -696,7 +696,8 @@ static enum decode_result integer(struct decoder *d)
 
 		i->reg = x->reg;
 		i->rm = x->rm;
-		i->fn = ends ? exec_slow_ends : exec_slow;
+		i->fn = ends ? exec_slow_ends :
+			r->fast && cs64(d) && !x->mem ? r->fast : exec_slow;
 		return ends ? DECODE_ENDS : DECODE_OK;
 	}
 	form = operands(d);

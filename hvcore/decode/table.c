@@ -17,8 +17,13 @@ const struct insn_row insn_rows[] = {
 #define SLOW(m, o, e, px, nm, ops, f, at)				\
 	{ .name = nm, .slow = f, .attr = at, .ext = e, .reads = ALL,	\
 	  .map = m, .opcode = o, .prefix = px, .operands = ops },
+#define FAST(m, o, e, px, nm, ops, f, quick, at)			\
+	{ .name = nm, .slow = f, .fast = quick, .attr = at, .ext = e,	\
+	  .reads = ALL, .map = m, .opcode = o, .prefix = px,		\
+	  .operands = ops },
 #include "hvcore/decode/table.def"
 #undef OP
+#undef FAST
 #undef SLOW
 };
 const unsigned insn_nrows = sizeof insn_rows / sizeof insn_rows[0];

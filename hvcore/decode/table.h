@@ -88,6 +88,8 @@ struct insn_row {
 	const char *name;
 	const struct family *family;
 	slow_fn *slow;         /* instead of family */
+	insn_fn *fast;         /* before slow, for 64-bit code with register
+	                        * operands; goes to exec_slow where it cannot */
 	uint32_t attr;
 	uint16_t ext;
 	uint16_t reads, writes, undefined; /* arithmetic flags; undefined ones

@@ -8,8 +8,12 @@
 #define OP(m, o, e, px, nm, ops, fam, fr, fw, fu, at) \
 	extern const struct family fam;
 #define SLOW(m, o, e, px, nm, ops, f, at) slow_fn f;
+#define FAST(m, o, e, px, nm, ops, f, quick, at) \
+	slow_fn f; \
+	insn_fn quick;
 #include "hvcore/decode/table.def"
 #undef OP
+#undef FAST
 #undef SLOW
 
 #define ALL_SIZES(f) { f, f, f, f }

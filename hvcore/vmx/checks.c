@@ -324,6 +324,8 @@ const struct vmx_check vmx_checks[] = {
 #include "hvcore/vmx/checks.def"
 #undef CHECK
 };
+_Static_assert(sizeof vmx_checks / sizeof *vmx_checks <= 64 * RECHECK_WORDS,
+	       "struct recheck has a bit for each row");
 const unsigned vmx_check_count = sizeof vmx_checks / sizeof *vmx_checks;
 
 bool vmx_check_holds(const struct vmx_check *check,

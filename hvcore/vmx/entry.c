@@ -97,28 +97,34 @@ void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
 	};
 }
 
+/* What the checks look at beside the page, made anew when the model changes. */
+static struct vmx_check_ctx *context(struct vcpu *c)
+{
+	struct recheck *r = &c->vmx->recheck;
+
+	if (!r->context_known)
+		hv_check_context(c, c->vmx->page, c->vmx->current, &r->context);
+	r->context_known = true;
+	r->context.current = c->vmx->current;
+	r->context.host_lma = c->efer & EFER_LMA;
+	return &r->context;
+}
+
 /* Checks that look at RAM are made at every entry; the others only when a field
- * of their group has been written since. */
+ * that they rest on has changed since. */
 static const struct vmx_check *run_checks(struct vcpu *c, unsigned groups)
 {
 	struct vmx *v = c->vmx;
-	struct vmx_check_ctx x;
+	struct vmx_check_ctx *x = context(c);
 	const struct vmx_check *bad;
 
-	hv_check_context(c, v->page, v->current, &x);
-	if (v->checked_lma != x.host_lma) {
-		v->checked_lma = x.host_lma;
-		v->dirty |= CHECK_HOST;
+	if (v->recheck.lma != x->host_lma) {
+		v->recheck.lma = x->host_lma;
+		vmx_recheck_group(v, CHECK_HOST);
 	}
-	/* The TPR threshold is compared with the virtual TPR, in RAM. */
-	if (VGET(v, CPU_BASED_VM_EXEC_CONTROL) & PROC_TPR_SHADOW &&
-	    VGET(v, TPR_THRESHOLD))
-		v->dirty |= CHECK_CONTROLS;
-	bad = vmx_check_first(&x, v->dirty & groups);
+	bad = vmx_recheck(v, x, groups);
 	if (!bad && groups & CHECK_GUEST)
-		bad = vmx_check_memory(&x);
-	if (!bad)
-		v->dirty &= ~groups;
+		bad = vmx_check_memory(x);
 	return bad;
 }
 
@@ -239,6 +245,7 @@ uint32_t hv_entry_msrs(struct vcpu *c, const uint8_t *page)
 	if (!layout_get(v->l, page, VMCS_IDX_VM_ENTRY_MSR_LOAD_COUNT))
 		return 0;
 	memcpy(v->page, page, VMCS12_SIZE);
+	vmx_recheck_all(v);
 	vmx_decode_controls(c);
 	vmx_load_guest(c);
 	return vmx_load_msrs(c, VGET(v, VM_ENTRY_MSR_LOAD_ADDR),

@@ -3,30 +3,43 @@
 #include "hvcore/vmx/vmx.h"
 
 /* -- saving the guest -------------------------------------------------------------- */
-#define PUT(NAME, value) do { uint64_t put_ = (value);			\
-	memcpy(page + v->l->offset[VMCS_IDX_##NAME], &put_,		\
-	       VFIELD_BYTES(NAME)); } while (0)
+/* No entry check looks at these bits of a field. */
+static uint64_t unchecked_bits(unsigned idx)
+{
+	return idx == VMCS_IDX_GUEST_RFLAGS ? FLAGS_ARITH : 0;
+}
+
+/* The entry checks that rest on the field follow if it changes. */
+static inline __attribute__((always_inline))
+void put(struct vmx *v, uint8_t *page, unsigned idx, unsigned bytes,
+	 uint64_t value)
+{
+	uint8_t *p = page + v->l->offset[idx];
+	uint64_t old = 0;
+
+	memcpy(&old, p, bytes);
+	if (bytes < 8)
+		value &= (1ull << 8 * (bytes & 7)) - 1;
+	if (old == value)
+		return;
+	memcpy(p, &value, bytes);
+	if ((old ^ value) & ~unchecked_bits(idx))
+		vmx_field_changed(v, idx);
+}
+#define PUT(NAME, value) \
+	put(v, page, VMCS_IDX_##NAME, VFIELD_BYTES(NAME), value)
 
 static void save_segments(struct vcpu *c, uint8_t *page)
 {
-	static const uint16_t first[3] = { /* ES's; the others follow by 2 */
-		VMCS_GUEST_ES_SELECTOR, VMCS_GUEST_ES_LIMIT,
-		VMCS_GUEST_ES_AR_BYTES };
-	const struct layout *l = c->vmx->l;
+	struct vmx *v = c->vmx;
 
 	for (unsigned s = SEG_ES; s <= SEG_TR; s++) {
 		const struct segment *g = &c->seg[s];
-		uint16_t base = s < SEG_LDTR ? VMCS_GUEST_ES_BASE + 2 * s :
-			s == SEG_LDTR ? VMCS_GUEST_LDTR_BASE :
-			VMCS_GUEST_TR_BASE;
 
-		layout_set(l, page, vmcs_field_index(first[0] + 2 * s),
-			   g->selector);
-		layout_set(l, page, vmcs_field_index(first[1] + 2 * s),
-			   g->limit);
-		layout_set(l, page, vmcs_field_index(first[2] + 2 * s),
-			   g->attr);
-		layout_set(l, page, vmcs_field_index(base), g->base);
+		put(v, page, VMCS_IDX_GUEST_ES_SELECTOR + s, 2, g->selector);
+		put(v, page, VMCS_IDX_GUEST_ES_LIMIT + s, 4, g->limit);
+		put(v, page, VMCS_IDX_GUEST_ES_AR_BYTES + s, 4, g->attr);
+		put(v, page, VMCS_IDX_GUEST_ES_BASE + s, 8, g->base);
 	}
 }
 
@@ -252,7 +265,8 @@ static void record(struct vcpu *c, uint32_t reason, uint64_t qual)
 		VSET(v, VM_EXIT_INTR_INFO, 0);
 	record_vectoring(c);
 	info = (uint32_t)VGET(v, VM_ENTRY_INTR_INFO_FIELD);
-	VSET(v, VM_ENTRY_INTR_INFO_FIELD, info & 0x7fffffff);
+	if (info >> 31)
+		VSET(v, VM_ENTRY_INTR_INFO_FIELD, info & 0x7fffffff);
 	memcpy(v->page + VMCS12_OFF_LAUNCH, &launched, 4);
 }
 

@@ -70,10 +70,23 @@ static const char *caps_of(unsigned k)
 /* The release of the newest kernel whose layout is known. */
 #define NEWEST "7.2"
 
+/* What VMREAD finds depends on the profile. */
+static void forget_slots(struct vm *vm)
+{
+	for (unsigned n = 0; n < vm->nvcpus; n++) {
+		struct vmx *v = vm->vcpus[n]->vmx;
+
+		v->slots_known = false;
+		memset(v->slots, 0, sizeof v->slots);
+	}
+}
+
 enum nst_status hv_set_l0(struct vm *vm, const char *name, struct nst_error *e)
 {
 	struct l0_profile *own = &vm->l0_own;
 	const struct layout *l;
+
+	forget_slots(vm);
 
 	if (name && !strcmp(name, "sdm")) {
 		*own = sdm;

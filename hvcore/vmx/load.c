@@ -94,24 +94,29 @@ uint64_t vmx_ptimer_left(const struct vcpu *c)
 }
 
 /* -- guest state ---------------------------------------------------------------------------- */
+/* The eight registers' fields stand in a row in the list of fields. */
+#define IN_A_ROW(what) _Static_assert(					\
+	VMCS_IDX_GUEST_TR_##what - VMCS_IDX_GUEST_ES_##what == SEG_TR, "")
+IN_A_ROW(SELECTOR);
+IN_A_ROW(LIMIT);
+IN_A_ROW(AR_BYTES);
+IN_A_ROW(BASE);
+
+#define SEGMENT_FIELD(v, what, s, to) \
+	memcpy(&(to), (v)->page + (v)->l->offset[VMCS_IDX_GUEST_ES_##what + (s)], \
+	       sizeof(to))
+
 void vmx_load_segments(struct vcpu *c)
 {
-	const struct layout *l = c->vmx->l;
-	const uint8_t *page = c->vmx->page;
+	struct vmx *v = c->vmx;
 
 	for (unsigned s = SEG_ES; s <= SEG_TR; s++) {
-		uint16_t base = s < SEG_LDTR ? VMCS_GUEST_ES_BASE + 2 * s :
-			s == SEG_LDTR ? VMCS_GUEST_LDTR_BASE :
-			VMCS_GUEST_TR_BASE;
 		struct segment *g = &c->seg[s];
 
-		g->selector = (uint16_t)layout_get(l, page,
-			vmcs_field_index(VMCS_GUEST_ES_SELECTOR + 2 * s));
-		g->limit = (uint32_t)layout_get(l, page,
-			vmcs_field_index(VMCS_GUEST_ES_LIMIT + 2 * s));
-		g->attr = (uint32_t)layout_get(l, page,
-			vmcs_field_index(VMCS_GUEST_ES_AR_BYTES + 2 * s));
-		g->base = layout_get(l, page, vmcs_field_index(base));
+		SEGMENT_FIELD(v, SELECTOR, s, g->selector);
+		SEGMENT_FIELD(v, LIMIT, s, g->limit);
+		SEGMENT_FIELD(v, AR_BYTES, s, g->attr);
+		SEGMENT_FIELD(v, BASE, s, g->base);
 		if (s < SEG_LDTR)
 			c->segbase[s] = g->base;
 	}

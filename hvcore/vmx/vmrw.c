@@ -1,5 +1,8 @@
 /* vmrw.c: VMREAD and VMWRITE, on the current VMCS and, in non-root operation
  * with VMCS shadowing, on the shadow VMCS (SDM 25.10, 31.3). */
+#include "hvcore/exec/ea.h"
+#include "hvcore/exec/families.h"
+#include "hvcore/exec/flags.h"
 #include "hvcore/vmx/vmx.h"
 
 enum { ERR_UNSUPPORTED_FIELD = 12, ERR_READ_ONLY = 13 };
@@ -91,6 +94,101 @@ static int find(struct vcpu *c, uint64_t encoding)
 	return -1;
 }
 
+/* -- the short way ---------------------------------------------------------------------- */
+/* VMWRITE takes it to fields that it stores as they are and that are no high
+ * halves; which fields there are depends on the model and the L0 profile. */
+static bool plain_write(const struct vcpu *c, int idx)
+{
+	const struct vmcs_field *f = &vmcs_fields[idx];
+
+	return (f->format != VF_ACCESS_RIGHTS ||
+		c->vm->l0->ar_mask == 0xffffffff) &&
+	       vmcs_type(f->encoding) != VMCS_READ_ONLY;
+}
+
+static void learn_slots(struct vcpu *c)
+{
+	struct vmx *v = c->vmx;
+
+	if (likely(v->slots_known))
+		return;
+	v->slots_known = true;
+	memset(v->slots, 0, sizeof v->slots);
+	for (int idx = 0; idx < VMCS_FIELD_COUNT; idx++) {
+		uint32_t encoding = vmcs_fields[idx].encoding;
+		struct field_slot *s = &v->slots[field_slot(encoding)];
+
+		if (encoding & ~FIELD_SLOT_BITS || !vmx_knows_field(c, idx) ||
+		    v->l->offset[idx] > VMCS12_SIZE - 8)
+			continue;
+		s->offset = v->l->offset[idx];
+		s->unused_bits = (uint8_t)(64 - 8 * vmcs_bytes(encoding));
+		s->index = (uint8_t)idx;
+		s->may_write = plain_write(c, idx);
+	}
+}
+
+/* The field of the VMCS at hand, at CPL 0 of 64-bit code; NULL: the long way
+ * finds out what is the matter. */
+static inline const struct field_slot *
+quick_slot(struct vcpu *c, uint64_t encoding, bool write, uint8_t **page)
+{
+	struct vmx *v = c->vmx;
+	const struct field_slot *s = &v->slots[field_slot(encoding)];
+
+	if (unlikely(encoding & ~(uint64_t)FIELD_SLOT_BITS || !s->offset ||
+		     c->cpl || !(c->mode & MODE_CS64)))
+		return NULL;
+	if (c->nonroot) {
+		*page = v->shadow;
+		return v->shadow_pa != VMX_NONE &&
+		       vmx_shadow_access(c, encoding, write) ? s : NULL;
+	}
+	*page = v->page;
+	return v->current != VMX_NONE ? s : NULL;
+}
+
+static inline void quick_success(struct vcpu *c)
+{
+	cc_set(c, CC_ALL, 1, 0);
+}
+
+INSN_GLOBAL(vmread_fast)
+{
+	uint8_t *page;
+	const struct field_slot *s = quick_slot(c, c->r[i->reg], false, &page);
+	uint64_t v;
+
+	if (unlikely(!s))
+		TAIL(exec_slow, c, i);
+	memcpy(&v, page + s->offset, 8);
+	c->r[i->rm] = v << s->unused_bits >> s->unused_bits;
+	c->vm->stats.vmread_shadowed += c->nonroot;
+	quick_success(c);
+	NEXT(c, i);
+}
+
+INSN_GLOBAL(vmwrite_fast)
+{
+	uint8_t *page;
+	const struct field_slot *s = quick_slot(c, c->r[i->reg], true, &page);
+	uint64_t old, change;
+
+	if (unlikely(!s || !s->may_write))
+		TAIL(exec_slow, c, i);
+	memcpy(&old, page + s->offset, 8);
+	change = (old ^ c->r[i->rm]) << s->unused_bits >> s->unused_bits;
+	if (change) {
+		old ^= change;
+		memcpy(page + s->offset, &old, 8);
+		if (!c->nonroot)
+			vmx_field_changed(c->vmx, s->index);
+	}
+	c->vm->stats.vmwrite_shadowed += c->nonroot;
+	quick_success(c);
+	NEXT(c, i);
+}
+
 /* -- VMREAD --------------------------------------------------------------------------- */
 static void put(struct vcpu *c, const struct insn *i, uint64_t value)
 {
@@ -109,6 +207,7 @@ void op_vmread(struct vcpu *c, const struct insn *i)
 	int idx;
 
 	decide(c, i, encoding, false);
+	learn_slots(c);
 	page = target(c);
 	if (!page)
 		return;
@@ -130,18 +229,6 @@ static uint64_t get(struct vcpu *c, const struct insn *i)
 	if (is64(c))
 		return mem_read64(c, i, insn_linear(c, i));
 	return mem_read32(c, i, insn_linear(c, i));
-}
-
-/* Which checks of the next entry depend on the field.  The controls decide
- * which of the others are made at all. */
-static uint32_t groups_of(uint32_t encoding)
-{
-	switch (vmcs_type(encoding)) {
-	case VMCS_CONTROL: return CHECK_ALL;
-	case VMCS_HOST: return CHECK_HOST;
-	case VMCS_GUEST: return CHECK_GUEST;
-	default: return 0;
-	}
 }
 
 static void store(struct vcpu *c, uint8_t *page, int idx, uint32_t encoding,
@@ -169,6 +256,7 @@ void op_vmwrite(struct vcpu *c, const struct insn *i)
 
 	decide(c, i, encoding, true);
 	value = get(c, i);
+	learn_slots(c);
 	page = target(c);
 	if (!page)
 		return;
@@ -184,6 +272,6 @@ void op_vmwrite(struct vcpu *c, const struct insn *i)
 	if (c->nonroot)
 		c->vm->stats.vmwrite_shadowed++;
 	else
-		v->dirty |= groups_of((uint32_t)encoding);
+		vmx_field_changed(v, (unsigned)idx);
 	vmx_succeed(c);
 }

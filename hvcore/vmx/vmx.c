@@ -31,7 +31,7 @@ void vmx_reset(struct vcpu *c)
 	if (!v)
 		return;
 	v->vmxon_pa = v->current = v->shadow_pa = VMX_NONE;
-	v->dirty = CHECK_ALL;
+	vmx_recheck_all(v);
 	v->run_pending = v->mtf_pending = v->mtf_armed = false;
 	v->host_nmi_blocked = false;
 	v->iret_icount = VMX_NONE;
@@ -61,7 +61,7 @@ void vmx_load_page(struct vcpu *c, uint64_t pa)
 
 	phys_read(c, pa, v->page, VMCS12_SIZE);
 	v->current = pa;
-	v->dirty = CHECK_ALL;
+	vmx_recheck_all(v);
 }
 
 /* Pages that hold cached VMX data are re-read when they are loaded, never while
@@ -257,5 +257,7 @@ void vmx_model_changed(struct vcpu *c)
 	}
 	caps->msr[0x489 - VMX_CAPS_FIRST] = ~cr4_reserved(c) & 0xffffffff;
 	vmx_caps_complete(caps);
-	c->vmx->dirty = CHECK_ALL;
+	vmx_recheck_all(c->vmx);
+	c->vmx->slots_known = false;
+	memset(c->vmx->slots, 0, sizeof c->vmx->slots);
 }

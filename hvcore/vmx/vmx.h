@@ -7,7 +7,7 @@
  * and goes back to RAM at the VM exit.
  *
  * What an entry needs again and again (controls, bitmaps, EPTP) is kept decoded
- * in vmx.ctl; a VMWRITE marks the groups of checks that depend on its field.
+ * in vmx.ctl; a change of a field marks the checks that rest on it (recheck.c).
  */
 #ifndef NSTATE_HVCORE_VMX_VMX_H
 #define NSTATE_HVCORE_VMX_VMX_H
@@ -147,6 +147,33 @@ struct ept_slot {
 	uint64_t reserved;        /* bits that a good entry has clear */
 };
 
+/* Rows of checks.def, and bytes of a vmx_check_ctx.seen in whole words. */
+#define RECHECK_WORDS 4
+#define SEEN_BYTES ((VMCS_FIELD_COUNT + 7) / 8 * 8)
+struct recheck {
+	uint64_t dirty[RECHECK_WORDS];      /* rows to look at */
+	uint64_t rows_of[SEEN_BYTES][RECHECK_WORDS]; /* that rest on a field */
+	struct vmx_check_ctx context;       /* all but page and current */
+	bool context_known;
+	bool lma;                 /* IA32_EFER.LMA when the host was checked */
+};
+
+/* A field as VMREAD and VMWRITE of 64-bit code find it at once. */
+struct field_slot {
+	uint16_t offset;          /* in the page; 0: take the long way */
+	uint8_t unused_bits;      /* of the eight bytes there */
+	uint8_t index;            /* of the field */
+	bool may_write;
+};
+/* The encodings in use: width, type, and six bits of index. */
+#define FIELD_SLOTS 1024
+#define FIELD_SLOT_BITS 0x6c7eu
+static inline unsigned field_slot(uint64_t encoding)
+{
+	return (unsigned)((encoding >> 13 & 3) << 8 | (encoding >> 10 & 3) << 6 |
+			  (encoding >> 1 & 0x3f));
+}
+
 struct vmx {
 	uint64_t vmxon_pa;        /* VMX_NONE: not in VMX operation */
 	uint64_t current;         /* current-VMCS pointer, or VMX_NONE */
@@ -156,8 +183,9 @@ struct vmx {
 	alignas(64) uint8_t shadow[VMCS12_SIZE];
 	struct vmx_caps caps;
 	struct vmx_ctl ctl;
-	uint32_t dirty;           /* groups of checks to run again: CHECK_* */
-	bool checked_lma;         /* IA32_EFER.LMA when the host was checked */
+	struct recheck recheck;
+	bool slots_known;
+	struct field_slot slots[FIELD_SLOTS];
 	bool run_pending;         /* a VM entry is due as soon as the vCPU runs */
 	bool mtf_pending;         /* exit after one more instruction */
 	bool mtf_armed;
@@ -177,6 +205,13 @@ struct vmx {
 	struct ept_slot ept[EPT_SLOTS];
 };
 
+/* What rests on a field of the current VMCS is looked at by the next entry. */
+static inline void vmx_field_changed(struct vmx *v, unsigned idx)
+{
+	for (unsigned w = 0; w < RECHECK_WORDS; w++)
+		v->recheck.dirty[w] |= v->recheck.rows_of[idx][w];
+}
+
 /* Values of fields in the current VMCS, by the field's name.  A field that the
  * layout lacks reads as 0. */
 #define VGET(v, NAME) ({ uint64_t vget_ = 0;				\
@@ -188,6 +223,7 @@ struct vmx {
 	unsigned voff_ = (v)->l->offset[VMCS_IDX_##NAME];		\
 	if (likely(voff_))						\
 		memcpy((v)->page + voff_, &vset_, VFIELD_BYTES(NAME));	\
+	vmx_field_changed(v, VMCS_IDX_##NAME);				\
 	} while (0)
 #define VFIELD_BYTES(NAME) \
 	((VMCS_##NAME >> 13 & 3) == VMCS_W16 ? 2 : \
@@ -208,6 +244,13 @@ uint64_t vmx_host_tsc(const struct vcpu *c);
 
 /* Well-formed by the capabilities (SDM 27.2.1.1). */
 bool vmx_eptp_valid(const struct vcpu *c, uint64_t eptp);
+
+/* -- recheck.c ----------------------------------------------------------------- */
+void vmx_recheck_all(struct vmx *v);
+void vmx_recheck_group(struct vmx *v, unsigned groups);
+/* The first row of these groups that does not hold, in the SDM's order. */
+const struct vmx_check *vmx_recheck(struct vmx *v, struct vmx_check_ctx *x,
+				    unsigned groups);
 
 /* -- entry.c, load.c ---------------------------------------------------------- */
 /* VMLAUNCH or VMRESUME after the checks on the instruction itself.  Returns only
