@@ -103,16 +103,20 @@ struct answer {
 	char text[400];
 };
 
-static const char *word(enum verdict v)
+static const char *word(const struct answer *a)
 {
-	return v == V_REFUSED ? "refused (EINVAL)" : v == V_WRONG ?
-		"accepted, but wrong" : "accepted";
+	if (a->verdict == V_REFUSED)
+		return a->broken.result == -EINVAL ? "refused (EINVAL)" :
+			a->broken.result == 1 ? "refused (returns 1)" :
+			"refused (returns 2)";
+	return a->verdict == V_WRONG ? "accepted, but wrong" : "accepted";
 }
 
 static bool same_answer(const struct answer *a, const struct answer *b)
 {
 	return a->verdict == b->verdict && !strcmp(a->text, b->text) &&
-		(a->verdict != V_REFUSED || !strcmp(a->broken.id, b->broken.id));
+		(a->verdict != V_REFUSED || (!strcmp(a->broken.id, b->broken.id) &&
+			a->broken.result == b->broken.result));
 }
 
 /* For people, neighbours that say the same are one. */
@@ -128,14 +132,17 @@ static void print_answers(const struct answer *a, unsigned n, struct out *out)
 		else
 			snprintf(span, sizeof span, "%s to %s", a[i].release,
 				 a[last].release);
-		out_text(out, "  %-14s %s%s%s\n", span, word(a[i].verdict),
+		out_text(out, "  %-14s %s%s%s\n", span, word(&a[i]),
 			 *a[i].text ? ": " : "", a[i].text);
 		for (unsigned k = i; k <= last; k++) {
 			out_begin(out, NULL);
 			out_str(out, "kernel", NULL, "%s", a[k].release);
-			out_str(out, "verdict", NULL, "%s", word(a[k].verdict));
+			out_str(out, "verdict", NULL, "%s", word(&a[k]));
 			if (*a[k].text)
 				out_str(out, "why", NULL, "%s", a[k].text);
+			if (a[k].verdict == V_REFUSED)
+				out_str(out, "result", NULL, "%d",
+					a[k].broken.result);
 			out_list(out, "broken");
 			if (a[k].verdict == V_REFUSED &&
 			    (k == i || out_is_json(out)))

@@ -4,6 +4,7 @@
 #include "cli/check/rules.h"
 #include "layouts/decode.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <stdio.h>
@@ -47,6 +48,12 @@ static bool kvm_checks(const struct subject *s, const struct vmx_check *c,
 	return c->kvm && kernel >= kvm_version(c);
 }
 
+/* L2's CR3 is looked at last, when L2 is entered. */
+static bool late(const struct vmx_check *c)
+{
+	return c->field == VMCS_IDX_GUEST_CR3;
+}
+
 /* KVM makes some of the SDM's checks, in its own order: controls, host, guest. */
 static const struct vmx_check *first_of_kvm(const struct subject *s,
 					    uint32_t kernel)
@@ -57,11 +64,28 @@ static const struct vmx_check *first_of_kvm(const struct subject *s,
 		for (unsigned i = 0; i < vmx_check_count; i++) {
 			const struct vmx_check *c = &vmx_checks[i];
 			if (c->group == g && kvm_checks(s, c, kernel) &&
-			    !vmx_check_holds(c, &s->vmcs))
+			    !late(c) && !vmx_check_holds(c, &s->vmcs))
 				return c;
 		}
 	memory = vmx_check_memory(&s->vmcs);
-	return memory && memory->kvm ? memory : NULL;
+	if (memory && memory->kvm)
+		return memory;
+	for (unsigned i = 0; i < vmx_check_count; i++)
+		if (late(&vmx_checks[i]) &&
+		    !vmx_check_holds(&vmx_checks[i], &s->vmcs))
+			return &vmx_checks[i];
+	return NULL;
+}
+
+/* Where entering L2 fails, the ioctl's value is not a negative errno: a caller that
+ * tests for less than 0 takes it for success. */
+static void late_result(uint32_t kernel, struct broken *b)
+{
+	if (kernel < KERNEL(5, 2))
+		return;
+	b->result = kernel < KERNEL(5, 4) ? 1 : 2;
+	snprintf(b->detail, sizeof b->detail, "the ioctl returns %d, which a caller "
+		 "that tests for less than 0 takes for success", b->result);
 }
 
 /* -- accepted, but wrong ------------------------------------------------------------------- */
@@ -81,25 +105,6 @@ static bool unknown_fields(const struct subject *s, uint32_t kernel, char *text,
 		snprintf(text, len, "%s = 0x%" PRIx64 " is in use, and this kernel "
 			 "has no such field: it is ignored, and L1's VMREAD of it "
 			 "fails", vmcs_fields[i].name, get(s, i));
-		return true;
-	}
-	return false;
-}
-
-/* Entering L2 can still fail after all checks: the ioctl's value is then not a
- * negative errno. */
-static bool positive_return(const struct subject *s, uint32_t kernel, char *text,
-			    size_t len)
-{
-	for (unsigned i = 0; i < vmx_check_count; i++) {
-		const struct vmx_check *c = &vmx_checks[i];
-
-		if (c->field != VMCS_IDX_GUEST_CR3 || vmx_check_holds(c, &s->vmcs))
-			continue;
-		snprintf(text, len, "the ioctl fails with the return value %s, which "
-			 "a caller that tests for less than 0 takes for success; "
-			 "rule %s", kernel < KERNEL(5, 2) ? "-1 (EINVAL)" :
-			 kernel < KERNEL(5, 4) ? "1" : "2", c->id);
 		return true;
 	}
 	return false;
@@ -145,8 +150,7 @@ static bool silently_wrong(const struct subject *s, const struct set_context *x,
 		return true;
 	if (!fields || !s->vmcs.page)
 		return false;
-	if (positive_return(s, x->kernel, text, len) ||
-	    efer_order(s, x->kernel, text, len) ||
+	if (efer_order(s, x->kernel, text, len) ||
 	    unknown_fields(s, x->kernel, text, len))
 		return true;
 	c = vmx_check_first(&s->vmcs, CHECK_ALL);
@@ -172,12 +176,16 @@ enum verdict verdict_kernel(const struct subject *s, uint32_t kernel,
 	if (r) {
 		*b = (struct broken){ .id = r->id, .sentence = r->sentence,
 			.where = "KVM_SET_NESTED_STATE", .remedy = r->remedy,
-			.field = -1, .offset = r->offset, .size = r->size };
+			.field = -1, .offset = r->offset, .size = r->size,
+			.result = -r->error };
 		return V_REFUSED;
 	}
 	c = fields && s->vmcs.page ? first_of_kvm(s, kernel) : NULL;
 	if (c) {
 		fill(s, c, b);
+		b->result = -EINVAL;
+		if (late(c))
+			late_result(kernel, b);
 		return V_REFUSED;
 	}
 	return silently_wrong(s, &x, fields, text, len) ? V_WRONG : V_ACCEPTED;

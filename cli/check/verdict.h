@@ -20,6 +20,7 @@ struct broken {
 	struct lacking lacking[8]; /* capability bits that it comes down to */
 	unsigned nlacking;
 	char detail[160];         /* more to say, or empty */
+	int result;               /* what the ioctl returns: -EINVAL, or 1 or 2 */
 	uint64_t qualification;   /* of the exit, where a VM entry fails by one */
 };
 

@@ -122,5 +122,6 @@ says '^  6.18 .*the first KVM_RUN fails'
 says '^  6.19 .*refused'
 damaged cr3 GUEST_CR3=0x100000000000000
 status 1 "$n" check "$T/cr3.nss"
-says '^  5.4 to 7.2 .*return value 2'
+says '^  5.4 to 7.2 .*refused (returns 2)'
+says '^  4.19 to 4.20 .*refused (EINVAL)'
 finish
