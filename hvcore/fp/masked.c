@@ -20,6 +20,7 @@ static void pick_elements(const struct vcpu *c, const struct fp_op *o,
 			  struct pick *k)
 {
 	uint64_t f = o->row->flags, mask = c->fpu.k[o->aaa];
+	bool store = PAT_WR(o->row->pattern) == WR_RM;
 	unsigned n;
 
 	k->size = o->elem;
@@ -30,7 +31,7 @@ static void pick_elements(const struct vcpu *c, const struct fp_op *o,
 	}
 	/* Destination elements; several may come from one in memory. */
 	n = f & LIG ? 1 : o->broadcast ? o->whole / o->elem :
-	    f & TUPLE || o->msize == o->elem ? o->vl / o->elem : k->n;
+	    !store && (f & TUPLE || o->msize == o->elem) ? o->vl / o->elem : k->n;
 	k->on = 0;
 	for (unsigned b = 0; b < n; b++)
 		if (mask >> b & 1)
@@ -78,6 +79,14 @@ static void write_picked(struct vcpu *c, const struct insn *i,
 
 	while (next_run(k, &at, &from, &n))
 		mem_write_bytes(c, i, lin + from, buf + from, n);
+}
+
+bool fp_any_picked(const struct vcpu *c, const struct fp_op *o)
+{
+	struct pick k;
+
+	pick_elements(c, o, &k);
+	return k.on;
 }
 
 void fp_read_masked(struct vcpu *c, const struct insn *i, const struct fp_op *o,
@@ -164,7 +173,8 @@ static __attribute__((noinline)) void maskmovq(struct vcpu *c,
 	off = adsize == 8 ? off : adsize == 4 ? (uint32_t)off : (uint16_t)off;
 	k.on = signs(mmx ? c->fpu.st[o->rm] : c->fpu.zmm[o->rm], 1, k.n);
 	lin = seg_linear(c, i, i->seg, off, k.n, ACC_WRITE);
-	probe_picked(c, i, &k, lin);
+	/* CPUs differ in what bytes left out may raise; here they may. */
+	mem_probe_write(c, i, lin, k.n);
 	write_picked(c, i, &k, lin, data);
 	if (mmx) {
 		c->fpu.fsw &= (uint16_t)~0x3800;
@@ -241,6 +251,18 @@ static void element_done(struct vcpu *c, const struct fp_op *o,
 		c->fpu.k[o->aaa] &= ~(1ull << k);
 }
 
+/* A vector mask shrinks to its sign bits before the first access. */
+static void settle_mask(struct vcpu *c, const struct fp_op *o,
+			const struct vsib *v)
+{
+	uint8_t *m = c->fpu.zmm[o->vvvv];
+
+	for (unsigned k = 0; k < o->vl / v->size; k++)
+		memset(m + k * v->size, element_on(c, o, v, k) ? 0xff : 0,
+		       v->size);
+	memset(m + o->vl, 0, 64u - o->vl);
+}
+
 static __attribute__((noinline)) void gather(struct vcpu *c,
 					     const struct insn *i)
 {
@@ -252,6 +274,8 @@ static __attribute__((noinline)) void gather(struct vcpu *c,
 	c->cur = i;
 	fp_conditions(c, o);
 	vsib_of(c, i, o, &v);
+	if (v.vex)
+		settle_mask(c, o, &v);
 	for (unsigned k = 0; k < v.n; k++) {
 		uint64_t lin;
 
@@ -263,6 +287,9 @@ static __attribute__((noinline)) void gather(struct vcpu *c,
 		else
 			mem_read_bytes(c, i, lin, reg + k * v.size, v.size);
 		element_done(c, o, &v, k);
+		/* the rest of the register goes with the first element */
+		if (!v.store)
+			memset(reg + o->vl, 0, 64u - o->vl);
 	}
 	end = v.n * v.size;
 	if (!v.store)

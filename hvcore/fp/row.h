@@ -60,7 +60,8 @@ enum row_flags {
 	AVX2L1 = 0x80000,         /* the 256-bit form is AVX2's */
 	MASKMOVQ = 0x100000, VMASK4 = 0x200000, VMASK8 = 0x400000,
 	VSIB = 0x800000, QIDX = 0x1000000, EXPAND = 0x2000000,
-	TUPLE = 0x4000000,        /* memory operand is repeated */
+	TUPLE = 0x4000000,        /* memory operand is repeated; of stores: all of
+	                           * it must be writable, whatever the mask */
 	STRING = 0x8000000, XMM0OUT = 0x10000000, ECXOUT = 0x20000000,
 	KPAIR = 0x40000000,
 };
@@ -124,6 +125,8 @@ insn_fn *fp_vector_handler(const struct fp_op *o, bool simple);
 void fp_run(struct vcpu *c, const struct fp_op *o, void *mem);
 /* masked.c */
 insn_fn fp_masked_move, fp_gather, fp_maskmovq;
+/* Does the mask let anything of the memory operand through? */
+bool fp_any_picked(const struct vcpu *c, const struct fp_op *o);
 void fp_read_masked(struct vcpu *c, const struct insn *i, const struct fp_op *o,
 		    uint64_t lin, uint8_t *buf);
 void fp_probe_masked(struct vcpu *c, const struct insn *i,

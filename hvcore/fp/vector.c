@@ -13,10 +13,13 @@ static inline bool conditions_bad(const struct vcpu *c, const struct fp_op *o)
 	       (~c->fpu.xcr0 & o->xcr0_need);
 }
 
+/* CVTPI2PS and CVTPI2PD from memory leave x87 state alone. */
 static bool is_mmx(const struct fp_op *o)
 {
 	unsigned p = o->row->pattern;
 
+	if (o->mem && PAT_REG(p) == KIND_V)
+		return false;
 	return PAT_REG(p) == KIND_P || PAT_RM(p) == KIND_P ||
 	       o->row->flags & EMMS;
 }
@@ -34,16 +37,19 @@ void fp_conditions(struct vcpu *c, const struct fp_op *o)
 }
 
 /* -- running ------------------------------------------------------------------------- */
+static void enter_mmx(struct fpu *f)
+{
+	f->fsw &= (uint16_t)~0x3800;
+	f->ftw = 0xff;
+	f->xinuse |= XCB(XC_X87);
+}
+
 static void after_mmx(struct vcpu *c, const struct fp_op *o)
 {
 	unsigned p = o->row->pattern;
 	struct fpu *f = &c->fpu;
 
-	/* CVTPI2PD from memory leaves x87 state alone. */
-	if (o->mem && PAT_REG(p) == KIND_V && o->row->pp == P66)
-		return;
-	f->fsw &= (uint16_t)~0x3800;
-	f->ftw = 0xff;
+	enter_mmx(f);
 	if (PAT_WR(p) == WR_REG && PAT_REG(p) == KIND_P)
 		memset(f->st[o->reg] + 8, 0xff, 2);
 	if (PAT_WR(p) == WR_RM && PAT_RM(p) == KIND_P && !o->mem)
@@ -58,8 +64,11 @@ void fp_run(struct vcpu *c, const struct fp_op *o, void *mem)
 		cpu_stop(c, HV_STOP_UNSUPPORTED,
 			 "no memory for host code of %s", o->row->name);
 	if (f & FPX && unlikely(~c->fpu.mxcsr & 0x1f80)) {
-		if (!fp_run_trapping(c, o, mem, &result))
+		if (!fp_run_trapping(c, o, mem, &result)) {
+			if (is_mmx(o))
+				enter_mmx(&c->fpu);
 			cpu_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+		}
 	} else {
 		result = o->run(c, mem);
 	}
@@ -75,7 +84,8 @@ static uint64_t operand_address(struct vcpu *c, const struct insn *i,
 {
 	uint64_t lin = ea_linear(c, i, o->msize, access);
 
-	if (unlikely(lin & o->align))
+	if (unlikely(lin & o->align) &&
+	    !(o->elem && o->aaa && !fp_any_picked(c, o)))
 		cpu_raise_error(c, EXC_GP, 0);
 	return lin;
 }
@@ -137,9 +147,9 @@ static __attribute__((noinline)) void run_any(struct vcpu *c,
 		return;
 	}
 	/* What changes more than memory asks first whether it may. */
-	if (masked)
+	if (masked && !(o->row->flags & TUPLE))
 		fp_probe_masked(c, i, o, lin);
-	else if (o->row->flags & FPX || is_mmx(o))
+	else if (o->row->flags & (FPX | TUPLE) || is_mmx(o))
 		mem_probe_write(c, i, lin, o->msize);
 	fp_run(c, o, buf);
 	if (masked)
@@ -210,8 +220,8 @@ INSN(exec_emms)
 {
 	c->cur = i;
 	fp_conditions(c, i->ptr);
+	enter_mmx(&c->fpu);
 	c->fpu.ftw = 0;
-	c->fpu.xinuse |= XCB(XC_X87);
 	NEXT(c, i);
 }
 

@@ -39,11 +39,14 @@ static void print_code(const struct native_case *c)
 	printf("\n");
 }
 
-/* #PF and #GP are one signal of the host, #SS and #AC another. */
+/* #PF and #GP are one signal of the host, #SS and #AC another, the arithmetic
+ * exceptions a third. */
 static int fold(int vector)
 {
 	if (vector == EXC_PF || vector == EXC_BR)
 		return EXC_GP;
+	if (vector == EXC_XM || vector == EXC_MF)
+		return EXC_DE;
 	if (vector == EXC_SS)
 		return EXC_AC;
 	return vector;
@@ -92,12 +95,17 @@ static bool same(const struct native_case *c, const struct native_state *h,
 			printf("  memory at buffer + %#x\n", buf_diff(h, k));
 		ok = false;
 	}
+	if (c->in.xsave &&
+	    !native_same_simd(c->in.xsave, h->xsave, k->xsave,
+			      h->vector == EXC_GP || h->vector == EXC_AC, print))
+		ok = false;
 	return ok;
 }
 
-static bool (*const generators[4])(struct native *, struct rng *,
+static bool (*const generators[8])(struct native *, struct rng *,
 				   struct native_case *) = {
-	gen_integer, gen_compat, gen_integer, gen_sequence
+	gen_integer, gen_compat, gen_simd, gen_sequence,
+	gen_simd, gen_compat, gen_simd, gen_integer,
 };
 
 int main(int argc, char **argv)
@@ -107,19 +115,25 @@ int main(int argc, char **argv)
 	struct native *n = native_new();
 	static struct native_case c;
 	static struct native_state host, core;
+	static alignas(64) uint8_t images[2][NATIVE_XSAVE_SIZE];
+	bool only_simd = getenv("NATIVE_SIMD");
 	unsigned *seen = calloc(insn_nrows, sizeof *seen);
 	unsigned *lacks = calloc(insn_nrows, sizeof *lacks);
 	unsigned long done = 0, bad = 0, rows = 0, lacking = 0, faults = 0;
 
+	host.xsave = images[0];
+	core.xsave = images[1];
 	while (done < cases) {
-		if (!generators[done % 4](n, &r, &c))
+		c.in.xsave = NULL;
+		if (!generators[only_simd ? 2 : done % 8](n, &r, &c))
 			continue;
 		native_run_host(n, &c.code, &c.in, &host);
 		native_run_core(n, &c.code, &c.in, &core);
 		done++;
 		faults += host.vector >= 0;
 		if (host.vector == EXC_UD && core.vector != EXC_UD && c.may_lack) {
-			lacks[c.row]++;
+			if (c.row < insn_nrows)
+				lacks[c.row]++;
 			continue;
 		}
 		if (c.row < insn_nrows)

@@ -74,6 +74,11 @@ static inline unsigned rng_below(struct rng *r, unsigned n)
 
 bool gen_integer(struct native *n, struct rng *r, struct native_case *c);
 bool gen_compat(struct native *n, struct rng *r, struct native_case *c);
+/* simd.c; native_same_simd: two XSAVE images that came of one */
+bool gen_simd(struct native *n, struct rng *r, struct native_case *c);
+void native_simd_cpu(struct vcpu *c);
+bool native_same_simd(const uint8_t *in, const uint8_t *host,
+		      const uint8_t *core, bool faulted, bool print);
 bool gen_sequence(struct native *n, struct rng *r, struct native_case *c);
 
 #endif

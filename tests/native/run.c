@@ -31,6 +31,7 @@ struct native {
 static sigjmp_buf escape;
 static volatile int escaped;
 static ucontext_t fault_context;
+static uint8_t fault_xsave[NATIVE_XSAVE_SIZE];
 
 static struct data *data(void)
 {
@@ -97,7 +98,7 @@ static void emit_exit(bool taken, bool simd)
 	emit_mov(0x89, R_RAX, &d->taken);
 	if (simd) {
 		emit_xsave(4, NATIVE_XSAVE + NATIVE_XSAVE_SIZE);
-		EMIT(0x0f, 0x77, 0xdb, 0xe3); /* emms; fninit */
+		EMIT(0xdb, 0xe3); /* fninit: does not wait for exceptions */
 	}
 	emit_return();
 }
@@ -221,10 +222,22 @@ static int vector_of(int sig)
 	}
 }
 
+/* The kernel's signal frame holds an XSAVE area; its size is at 464 + 16. */
+static void save_fault_xsave(const void *frame)
+{
+	uint32_t size;
+
+	memcpy(&size, (const uint8_t *)frame + 464 + 16, 4);
+	if (size < 512 || size > sizeof fault_xsave)
+		size = 512;
+	memcpy(fault_xsave, frame, size);
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	(void)info;
 	memcpy(&fault_context, context, sizeof fault_context);
+	save_fault_xsave(fault_context.uc_mcontext.fpregs);
 	escaped = sig;
 	__asm__ volatile("cld");
 	siglongjmp(escape, 1);
@@ -275,6 +288,8 @@ void native_run_host(struct native *n, const struct native_code *code,
 	if (in->xsave && !escaped)
 		memcpy(out->xsave, (void *)(NATIVE_XSAVE + NATIVE_XSAVE_SIZE),
 		       NATIVE_XSAVE_SIZE);
+	else if (in->xsave)
+		memcpy(out->xsave, fault_xsave, NATIVE_XSAVE_SIZE);
 	memcpy(out->buf, (void *)NATIVE_BUF, NATIVE_BUF_SIZE);
 }
 
@@ -299,7 +314,11 @@ static void run_code(struct vcpu *c, const struct native_code *code)
 	uint64_t end = cpu_icount(c) + code->insns + !(alone || code->branches);
 
 	while (cpu_icount(c) < end) {
-		struct block *b = block_get(c, c->mode | (alone ? MODE_STEP : 0));
+		struct block *b;
+
+		if (c->blocks->flush_wanted) /* fp/'s code cache is full */
+			block_flush(c->blocks);
+		b = block_get(c, c->mode | (alone ? MODE_STEP : 0));
 
 		c->budget = (int64_t)(end - cpu_icount(c)) - BUDGET_SLACK;
 		c->deadline = end - BUDGET_SLACK;
@@ -447,6 +466,7 @@ struct native *native_new(void)
 	}
 	n->c = hv_vcpu_new(n->vm);
 	page_tables(n);
+	native_simd_cpu(n->c);
 	user_mode(n);
 	catch_signals();
 	return n;
