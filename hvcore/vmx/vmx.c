@@ -162,7 +162,21 @@ uint64_t vmx_tsc(struct vcpu *c, uint64_t tsc)
 }
 
 /* -- layout ------------------------------------------------------------------------- */
-enum { AT_EPTP_INDEX = 0xf00, AT_VE_AREA = 0xf08, AT_SPP_TABLE = 0xf10 };
+/* Fields that no vmcs12 has, in a part of the page that none reaches. */
+static const struct { int field; uint16_t at; } beyond[] = {
+	{ VMCS_IDX_EPTP_INDEX, 0xf00 },
+	{ VMCS_IDX_VE_INFORMATION_ADDRESS, 0xf08 },
+	{ VMCS_IDX_SPP_TABLE_POINTER, 0xf10 },
+	{ VMCS_IDX_PLE_GAP, 0xf18 },
+	{ VMCS_IDX_PLE_WINDOW, 0xf1c },
+	/* Nothing here uses those below: SMM has no VM exits of its own. */
+	{ VMCS_IDX_EXECUTIVE_VMCS_POINTER, 0xf20 },
+	{ VMCS_IDX_GUEST_SMBASE, 0xf28 },
+	{ VMCS_IDX_EXIT_IO_RCX, 0xf30 },
+	{ VMCS_IDX_EXIT_IO_RSI, 0xf38 },
+	{ VMCS_IDX_EXIT_IO_RDI, 0xf40 },
+	{ VMCS_IDX_EXIT_IO_RIP, 0xf48 },
+};
 
 const struct layout *vmx_layout(void)
 {
@@ -172,9 +186,8 @@ const struct layout *vmx_layout(void)
 	if (!__atomic_load_n(&made, __ATOMIC_ACQUIRE)) {
 		struct layout all = *layout_union();
 
-		all.offset[VMCS_IDX_EPTP_INDEX] = AT_EPTP_INDEX;
-		all.offset[VMCS_IDX_VE_INFORMATION_ADDRESS] = AT_VE_AREA;
-		all.offset[VMCS_IDX_SPP_TABLE_POINTER] = AT_SPP_TABLE;
+		for (size_t n = 0; n < sizeof beyond / sizeof *beyond; n++)
+			all.offset[beyond[n].field] = beyond[n].at;
 		l = all;
 		__atomic_store_n(&made, 1, __ATOMIC_RELEASE);
 	}
@@ -235,6 +248,8 @@ static void offer_what_fits(struct vcpu *c, struct vmx_caps *caps)
 		*sec &= ~((uint64_t)SEC_VE << 32);
 	if (!vmx_knows_field(c, VMCS_IDX_SPP_TABLE_POINTER))
 		*sec &= ~((uint64_t)SEC_SPP << 32);
+	if (!vmx_knows_field(c, VMCS_IDX_PLE_GAP))
+		*sec &= ~((uint64_t)SEC_PLE << 32);
 	/* They follow from the TRUE MSRs: vmx_caps_complete. */
 	caps->msr[0x483 - VMX_CAPS_FIRST] = 0;
 	caps->msr[0x484 - VMX_CAPS_FIRST] = 0;

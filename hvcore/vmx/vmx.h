@@ -233,8 +233,8 @@ static inline void vmx_field_changed(struct vmx *v, unsigned idx)
 bool vmx_on(const struct vcpu *c);
 /* The layout of the cached VMCS: layout_union() and, in bytes that no kernel's
  * vmcs12 reaches, the fields that KVM keeps from its L1 but the core can serve:
- * EPTP index, #VE information area, SPP table.  Only an L0 profile with
- * beyond_kvm shows them. */
+ * EPTP index, #VE information area, SPP table, PAUSE loops.  Only an L0 profile
+ * with beyond_kvm shows them. */
 const struct layout *vmx_layout(void);
 /* Bit 12 of an exit's interruption information or qualification, or 0. */
 uint32_t vmx_nmi_unblocked(const struct vcpu *c);
