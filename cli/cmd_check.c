@@ -204,11 +204,37 @@ static bool check_vcpu(const struct args *a, const struct around *around,
 	return good;
 }
 
-static enum nst_status check_all(struct args *a, struct loaded *in,
-				 struct vm *vm, struct out *out, bool *good,
-				 struct nst_error *e)
+/* One vCPU, on a core VM of its own: a machine may have hundreds. */
+static enum nst_status check_one(const struct args *a, const struct loaded *in,
+				 const struct around *around, uint32_t i,
+				 struct out *out, bool *good, struct nst_error *e)
 {
 	const struct caps_file *dest = a->caps || a->host ? &a->dest : NULL;
+	const struct snapshot *snap = in->snapshot;
+	struct vm *vm = hv_vm_new(&(struct hv_ops){ 0 });
+	enum nst_status st = NST_OK;
+	struct subject s;
+	struct vcpu *c;
+
+	if (!vm)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	for (uint32_t k = 0; !st && k < snap->nram; k++)
+		st = hv_map_ram(vm, snap->ram[k].gpa, snap->ram[k].size,
+				snap->ram[k].host, e);
+	if (!st)
+		st = subject_cpu(&snap->vcpu[i], a->cpu, dest, vm, &c, e);
+	if (!st) {
+		subject_fill(&snap->vcpu[i], in->from, snap->nram, c, dest, &s);
+		*good &= check_vcpu(a, around, &s, i, out);
+	}
+	hv_vm_free(vm);
+	return st;
+}
+
+static enum nst_status check_all(const struct args *a, const struct loaded *in,
+				 struct out *out, bool *good,
+				 struct nst_error *e)
+{
 	const struct snapshot *snap = in->snapshot;
 	struct around around;
 	enum nst_status st = NST_OK;
@@ -216,21 +242,11 @@ static enum nst_status check_all(struct args *a, struct loaded *in,
 
 	if (!around_open(&around, in))
 		st = nst_fail(e, NST_SYSTEM, "out of memory");
-	for (uint32_t i = 0; !st && i < snap->nram; i++)
-		st = hv_map_ram(vm, snap->ram[i].gpa, snap->ram[i].size,
-				snap->ram[i].host, e);
 	out_list(out, "vcpus");
 	for (uint32_t i = 0; !st && i < snap->nvcpus; i++) {
-		struct subject s;
-		struct vcpu *c;
-
 		if (!snapshot_has(&snap->vcpu[i], SN_NESTED))
 			continue;
-		st = subject_cpu(&snap->vcpu[i], a->cpu, dest, vm, &c, e);
-		if (st)
-			break;
-		subject_fill(&snap->vcpu[i], in->from, snap->nram, c, dest, &s);
-		*good &= check_vcpu(a, &around, &s, i, out);
+		st = check_one(a, in, &around, i, out, good, e);
 		any = true;
 	}
 	out_list_end(out);
@@ -240,27 +256,23 @@ static enum nst_status check_all(struct args *a, struct loaded *in,
 	return st;
 }
 
-static int run(struct args *a, struct loaded *in, struct nst_error *e)
+static int run(struct args *a, const struct loaded *in, struct nst_error *e)
 {
-	struct vm *vm = hv_vm_new(&(struct hv_ops){ 0 });
 	struct out *out = out_open(a->json, cli_quiet ? fopen("/dev/null", "w") :
 				   stdout);
 	bool good = true;
 	enum nst_status st = NST_OK;
 
-	if (!vm)
-		st = nst_fail(e, NST_SYSTEM, "out of memory");
-	if (!st && a->caps)
+	if (a->caps)
 		st = caps_read(a->caps, &a->dest, e);
-	else if (!st && a->host)
+	else if (a->host)
 		st = caps_of_host(&a->dest, e);
 	if (!st)
-		st = check_all(a, in, vm, out, &good, e);
+		st = check_all(a, in, out, &good, e);
 	if (st)
 		out_drop(out);
 	else if (!out_close(out))
 		st = nst_fail(e, NST_SYSTEM, "cannot write the report");
-	hv_vm_free(vm);
 	return st ? (int)st : good ? NST_OK : NST_NO;
 }
 

@@ -46,6 +46,13 @@ says 'entry 2: MSR 0xc0000101'
 status 0 "$n" explain $f/qemu-7.2-set-nested.txt
 says 'nstate check FILE'
 
+# Each message of QEMU's is known, and says what to do.
+status 0 "$n" explain --json $f/qemu-messages.txt
+[ "$(grep -c '"kind": "message"' "$T/out")" = "$(wc -l <$f/qemu-messages.txt)" ] ||
+	fail 'a message of QEMU is not known'
+status 0 "$n" explain $f/qemu-messages.txt
+says 'capability MSRs'
+
 # A dump with nothing wrong in it.
 sed 's/RFLAGS=0x00000000/RFLAGS=0x00000246/' $f/4.4-rflags.txt >"$T/good.txt"
 status 1 "$n" explain "$T/good.txt"
