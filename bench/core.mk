@@ -31,13 +31,16 @@ $(BUILD)/bench/%.o: $(BENCH_SRC)/%.S $(BENCH_SRC)/bench.h
 	$(Q)$(CC) $(BENCH_CFLAGS) -c -o $@ $<
 
 # An ELF32 of 64-bit code: what Multiboot loaders take.
-$(BENCH_GUEST): $(patsubst %,$(BUILD)/bench/%.o,boot main vm work loops entry) \
-		$(BENCH_SRC)/link.ld
+define link-guest
 	$(call say,LINK,$@)
 	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-T,$(BENCH_SRC)/link.ld \
 		-Wl,--build-id=none -Wl,-z,max-page-size=4096 \
 		-Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -o $@.64 $(filter %.o,$^)
 	$(Q)objcopy -O elf32-i386 $@.64 $@
+endef
+$(BENCH_GUEST): $(patsubst %,$(BUILD)/bench/%.o,boot console main vm work loops entry) \
+		$(BENCH_SRC)/link.ld
+	$(link-guest)
 
 $(BUILD)/bench/native: $(patsubst %,$(BENCH_SRC)/%,native.c work.c loops.S bench.h)
 	$(call say,CC,$@)

@@ -218,7 +218,8 @@ struct vcpu {
 /* A run of RAM.  flags has a byte a page. */
 enum { PAGE_CODE = 1,   /* blocks were decoded from it: no W entry in a TLB */
        PAGE_WATCH = 2, /* writes call vmx_watch_write (cached VMX pages) */
-       PAGE_NOTIFY = 4 };/* writes call ops.write */
+       PAGE_NOTIFY = 4,/* writes call ops.write */
+       PAGE_TABLE = 8 };/* mem/tables.c wants to know of the next write */
 struct ram_slot {
 	uint64_t gpa, size;
 	uint8_t *host;
@@ -271,6 +272,7 @@ struct vm {
 	struct hv_stop stop;
 	bool stopping;
 	bool stop_before;        /* hv_request_stop_before: exec/ clears it */
+	uint64_t table_writes;   /* mem/tables.c */
 	uint64_t seed;           /* RDRAND, RDSEED */
 	uint64_t icount;         /* of all vCPUs together, at the last turn's end */
 	uint64_t exits, exit_limit; /* see run_vmexit */

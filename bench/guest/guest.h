@@ -4,17 +4,28 @@
 
 #include "bench.h"
 
+/* The encodings by their names. */
+enum field {
+#define F(encoding, NAME, ...) NAME = encoding,
+#include "layouts/vmcs_fields.def"
+#undef F
+};
+
 /* boot.S */
 extern uint8_t exception_stubs[], gdt[], task_state[], root[];
 _Noreturn void power_off(int status);
 
-/* main.c */
+/* console.c */
+void init_machine(void);
+void drain(void);
 void say(const char *s);
 void say_number(const char *name, uint64_t v, unsigned base);
 _Noreturn void give_up(const char *why);
 uint64_t idt_base(void);
-int guest_main(const uint32_t *info);
 int guest_exception(uint64_t vector, uint64_t first, uint64_t second, uint64_t cr2);
+
+/* main.c, or another program's: returns the exit status. */
+int guest_main(const uint32_t *info);
 
 /* vm.c: VMX root operation and one L2. */
 bool vmx_is_on(void);
@@ -22,6 +33,10 @@ bool vmx_is_on(void);
 const char *vmx_unable(bool l2, bool shadow);
 /* Enters VMX operation and makes a fresh VMCS. */
 void vmx_prepare(bool shadow);
+/* VMREAD and VMWRITE that have to succeed. */
+uint64_t vmx_get(uint64_t field);
+void vmx_set(uint64_t field, uint64_t v);
+uint64_t read_msr(uint32_t index);
 uint64_t vmx_call(routine *f, uint64_t a, uint64_t b, uint64_t c);
 
 /* entry.S.  What L1 keeps of L2 between an exit and the next entry. */

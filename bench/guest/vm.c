@@ -3,11 +3,6 @@
  * L1 and L2. */
 #include "guest.h"
 
-enum field {
-#define F(encoding, NAME, ...) NAME = encoding,
-#include "layouts/vmcs_fields.def"
-#undef F
-};
 _Static_assert(ENC_EXIT_REASON == VM_EXIT_REASON, "");
 _Static_assert(ENC_INSTRUCTION_LEN == VM_EXIT_INSTRUCTION_LEN, "");
 _Static_assert(ENC_GUEST_CR3 == GUEST_CR3, "");
@@ -39,7 +34,7 @@ static struct l2 l2;
 static bool on;
 
 /* -- the instructions ----------------------------------------------------------------- */
-static uint64_t rdmsr(uint32_t index)
+uint64_t read_msr(uint32_t index)
 {
 	uint32_t lo, hi;
 
@@ -55,7 +50,7 @@ static uint32_t cpuid_1_ecx(void)
 	return c;
 }
 
-static uint64_t vmread(uint64_t field)
+uint64_t vmx_get(uint64_t field)
 {
 	uint64_t v = 0;
 
@@ -63,7 +58,7 @@ static uint64_t vmread(uint64_t field)
 	return v;
 }
 
-static void set(uint64_t field, uint64_t v)
+void vmx_set(uint64_t field, uint64_t v)
 {
 	bool failed;
 
@@ -112,7 +107,7 @@ bool vmx_is_on(void)
 
 static uint32_t secondary_allowed(void)
 {
-	return (uint32_t)(rdmsr(MSR_SECONDARY) >> 32);
+	return (uint32_t)(read_msr(MSR_SECONDARY) >> 32);
 }
 
 const char *vmx_unable(bool in_l2, bool shadow)
@@ -121,7 +116,7 @@ const char *vmx_unable(bool in_l2, bool shadow)
 		return "no VMX";
 	if (!in_l2)
 		return 0;
-	if (!(rdmsr(0x482) >> 63) || !(secondary_allowed() & SEC_EPT) ||
+	if (!(read_msr(0x482) >> 63) || !(secondary_allowed() & SEC_EPT) ||
 	    !(secondary_allowed() & SEC_VPID))
 		return "no EPT and VPID";
 	if (shadow && !(secondary_allowed() & SEC_SHADOWING))
@@ -131,16 +126,16 @@ const char *vmx_unable(bool in_l2, bool shadow)
 
 static void turn_on(void)
 {
-	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
+	uint64_t control = read_msr(MSR_FEATURE_CONTROL);
 
 	if (on)
 		return;
 	if (!(control & 1))
 		__asm__ volatile ("wrmsr" : : "c" (MSR_FEATURE_CONTROL),
 				  "a" ((uint32_t)control | 5), "d" (0));
-	set_cr0(get_cr0() | rdmsr(MSR_CR0_FIXED0));
-	set_cr4(get_cr4() | rdmsr(MSR_CR4_FIXED0));
-	*(uint32_t *)vmxon_page = (uint32_t)rdmsr(MSR_BASIC) & 0x7fffffff;
+	set_cr0(get_cr0() | read_msr(MSR_CR0_FIXED0));
+	set_cr4(get_cr4() | read_msr(MSR_CR4_FIXED0));
+	*(uint32_t *)vmxon_page = (uint32_t)read_msr(MSR_BASIC) & 0x7fffffff;
 	vmxon(vmxon_page);
 	on = true;
 }
@@ -148,13 +143,13 @@ static void turn_on(void)
 /* Controls as the capability MSR at `index` (or its TRUE twin) demands. */
 static void control(uint64_t field, uint32_t index, uint32_t want)
 {
-	bool twin = rdmsr(MSR_BASIC) >> 55 & 1 && index <= 0x484;
-	uint64_t caps = rdmsr(twin ? index + 0xc : index);
+	bool twin = read_msr(MSR_BASIC) >> 55 & 1 && index <= 0x484;
+	uint64_t caps = read_msr(twin ? index + 0xc : index);
 
 	want |= (uint32_t)caps;
 	if (want & ~(uint32_t)(caps >> 32))
 		give_up("a control is not offered");
-	set(field, want);
+	vmx_set(field, want);
 }
 
 static void build_ept(void)
@@ -175,26 +170,26 @@ static void set_controls(bool shadow)
 		SEC_EPT | SEC_VPID | (shadow ? SEC_SHADOWING : 0));
 	control(VM_EXIT_CONTROLS, 0x483, 1u << 9);
 	control(VM_ENTRY_CONTROLS, 0x484, 1u << 9);
-	set(VIRTUAL_PROCESSOR_ID, 1);
-	set(EPT_POINTER, (uint64_t)ept_root | 3 << 3 | 6);
-	set(VMCS_LINK_POINTER, ~0ull);
+	vmx_set(VIRTUAL_PROCESSOR_ID, 1);
+	vmx_set(EPT_POINTER, (uint64_t)ept_root | 3 << 3 | 6);
+	vmx_set(VMCS_LINK_POINTER, ~0ull);
 	if (!shadow)
 		return;
 	*(uint32_t *)shadow_vmcs =
-		((uint32_t)rdmsr(MSR_BASIC) & 0x7fffffff) | 1u << 31;
+		((uint32_t)read_msr(MSR_BASIC) & 0x7fffffff) | 1u << 31;
 	vmclear(shadow_vmcs);
-	set(VMCS_LINK_POINTER, (uint64_t)shadow_vmcs);
-	set(VMREAD_BITMAP, (uint64_t)no_bits[0]);
-	set(VMWRITE_BITMAP, (uint64_t)no_bits[1]);
+	vmx_set(VMCS_LINK_POINTER, (uint64_t)shadow_vmcs);
+	vmx_set(VMREAD_BITMAP, (uint64_t)no_bits[0]);
+	vmx_set(VMWRITE_BITMAP, (uint64_t)no_bits[1]);
 }
 
 static void set_segment(unsigned n, uint64_t selector, uint64_t base,
 			uint32_t limit, uint32_t rights)
 {
-	set(GUEST_ES_SELECTOR + 2 * n, selector);
-	set(GUEST_ES_LIMIT + 2 * n, limit);
-	set(GUEST_ES_AR_BYTES + 2 * n, rights);
-	set(GUEST_ES_BASE + 2 * n, base);
+	vmx_set(GUEST_ES_SELECTOR + 2 * n, selector);
+	vmx_set(GUEST_ES_LIMIT + 2 * n, limit);
+	vmx_set(GUEST_ES_AR_BYTES + 2 * n, rights);
+	vmx_set(GUEST_ES_BASE + 2 * n, base);
 }
 
 static void set_guest(void)
@@ -204,17 +199,17 @@ static void set_guest(void)
 			    n == 1 ? 0xa09b : 0xc093);
 	set_segment(6, 0, 0, 0, 0x10000); /* LDTR: unusable */
 	set_segment(7, 24, (uint64_t)task_state, 0x67, 0x8b);
-	set(GUEST_GDTR_BASE, (uint64_t)gdt);
-	set(GUEST_GDTR_LIMIT, 39);
-	set(GUEST_IDTR_BASE, idt_base());
-	set(GUEST_IDTR_LIMIT, 32 * 16 - 1);
-	set(GUEST_CR0, get_cr0());
-	set(GUEST_CR3, get_cr3());
-	set(GUEST_CR4, get_cr4());
-	set(CR0_READ_SHADOW, get_cr0());
-	set(CR4_READ_SHADOW, get_cr4());
-	set(GUEST_DR7, 0x400);
-	set(GUEST_RFLAGS, 2);
+	vmx_set(GUEST_GDTR_BASE, (uint64_t)gdt);
+	vmx_set(GUEST_GDTR_LIMIT, 39);
+	vmx_set(GUEST_IDTR_BASE, idt_base());
+	vmx_set(GUEST_IDTR_LIMIT, 32 * 16 - 1);
+	vmx_set(GUEST_CR0, get_cr0());
+	vmx_set(GUEST_CR3, get_cr3());
+	vmx_set(GUEST_CR4, get_cr4());
+	vmx_set(CR0_READ_SHADOW, get_cr0());
+	vmx_set(CR4_READ_SHADOW, get_cr4());
+	vmx_set(GUEST_DR7, 0x400);
+	vmx_set(GUEST_RFLAGS, 2);
 }
 
 static void set_host(void)
@@ -224,15 +219,15 @@ static void set_host(void)
 		HOST_FS_SELECTOR, HOST_GS_SELECTOR };
 
 	for (unsigned n = 0; n < 5; n++)
-		set(data_segments[n], n < 3 ? 16 : 0);
-	set(HOST_CS_SELECTOR, 8);
-	set(HOST_TR_SELECTOR, 24);
-	set(HOST_TR_BASE, (uint64_t)task_state);
-	set(HOST_GDTR_BASE, (uint64_t)gdt);
-	set(HOST_IDTR_BASE, idt_base());
-	set(HOST_CR0, get_cr0());
-	set(HOST_CR3, get_cr3());
-	set(HOST_CR4, get_cr4());
+		vmx_set(data_segments[n], n < 3 ? 16 : 0);
+	vmx_set(HOST_CS_SELECTOR, 8);
+	vmx_set(HOST_TR_SELECTOR, 24);
+	vmx_set(HOST_TR_BASE, (uint64_t)task_state);
+	vmx_set(HOST_GDTR_BASE, (uint64_t)gdt);
+	vmx_set(HOST_IDTR_BASE, idt_base());
+	vmx_set(HOST_CR0, get_cr0());
+	vmx_set(HOST_CR3, get_cr3());
+	vmx_set(HOST_CR4, get_cr4());
 }
 
 /* What a cleared VMCS holds is not defined: zeros where nothing else is set. */
@@ -251,14 +246,14 @@ static void set_zero(void)
 		HOST_IA32_SYSENTER_EIP, HOST_FS_BASE, HOST_GS_BASE };
 
 	for (unsigned n = 0; n < sizeof fields / sizeof *fields; n++)
-		set(fields[n], 0);
+		vmx_set(fields[n], 0);
 }
 
 void vmx_prepare(bool shadow)
 {
 	turn_on();
 	build_ept();
-	*(uint32_t *)vmcs = (uint32_t)rdmsr(MSR_BASIC) & 0x7fffffff;
+	*(uint32_t *)vmcs = (uint32_t)read_msr(MSR_BASIC) & 0x7fffffff;
 	vmclear(vmcs);
 	vmptrld(vmcs);
 	if (vmx_unable(true, shadow))
@@ -276,7 +271,7 @@ void vmx_prepare(bool shadow)
 static void enter_l2(void)
 {
 	if (!vm_enter(&l2)) {
-		say_number("\ninstruction error ", vmread(VM_INSTRUCTION_ERROR), 10);
+		say_number("\ninstruction error ", vmx_get(VM_INSTRUCTION_ERROR), 10);
 		give_up("VM entry failed");
 	}
 }
@@ -286,8 +281,8 @@ static void expect(uint64_t reason)
 	if (l2.reason == reason)
 		return;
 	say_number("\nexit reason ", l2.reason, 16);
-	say_number(" qualification ", vmread(EXIT_QUALIFICATION), 16);
-	say_number(" RIP ", vmread(GUEST_RIP), 16);
+	say_number(" qualification ", vmx_get(EXIT_QUALIFICATION), 16);
+	say_number(" RIP ", vmx_get(GUEST_RIP), 16);
 	give_up("unexpected VM exit");
 }
 
@@ -297,9 +292,9 @@ uint64_t vmx_call(routine *f, uint64_t a, uint64_t b, uint64_t c)
 	l2.r[6] = b;
 	l2.r[2] = c;
 	l2.r[12] = (uint64_t)f;
-	set(GUEST_RIP, (uint64_t)l2_start);
-	set(GUEST_RSP, (uint64_t)l2_stack + PAGE);
-	set(GUEST_RFLAGS, 2);
+	vmx_set(GUEST_RIP, (uint64_t)l2_start);
+	vmx_set(GUEST_RSP, (uint64_t)l2_stack + PAGE);
+	vmx_set(GUEST_RFLAGS, 2);
 	enter_l2();
 	expect(REASON_VMCALL);
 	return l2.r[0];
@@ -318,21 +313,21 @@ static void in_l1(struct run *r, routine *f, uint64_t fixed)
 }
 static void do_vmread(struct run *r)
 {
-	set(GUEST_CR3, 0x1234000);
+	vmx_set(GUEST_CR3, 0x1234000);
 	in_l1(r, l1_vmread, 5);
-	r->bad = vmread(GUEST_CR3) != 0x1234000;
+	r->bad = vmx_get(GUEST_CR3) != 0x1234000;
 }
 static void do_vmwrite(struct run *r)
 {
 	in_l1(r, l1_vmwrite, 6);
-	r->sum = vmread(HOST_RIP);
+	r->sum = vmx_get(HOST_RIP);
 	r->bad = r->sum != ENC_GUEST_SYSENTER_ESP;
 }
 
 static void do_exitmin(struct run *r)
 {
-	set(GUEST_RIP, (uint64_t)l2_cpuid_for_ever);
-	set(GUEST_RSP, (uint64_t)l2_stack + PAGE);
+	vmx_set(GUEST_RIP, (uint64_t)l2_cpuid_for_ever);
+	vmx_set(GUEST_RSP, (uint64_t)l2_stack + PAGE);
 	enter_l2();
 	expect(REASON_CPUID);
 	r->events = 1000 * r->scale;
@@ -340,7 +335,7 @@ static void do_exitmin(struct run *r)
 	r->sum = vm_spin(r->events);
 	r->stop = read_tsc();
 	r->insns = 4 * r->events;
-	r->bad = r->sum != 0 || vmread(VM_EXIT_REASON) != REASON_CPUID;
+	r->bad = r->sum != 0 || vmx_get(VM_EXIT_REASON) != REASON_CPUID;
 }
 
 /* exiting: every event exits, and L1 takes 51 instructions to step over. */

@@ -78,6 +78,8 @@ void phys_written(struct vcpu *c, uint64_t gpa, unsigned len)
 
 	if (likely(!flags || !*flags))
 		return;
+	if (*flags & PAGE_TABLE)
+		tables_written(c->vm, flags);
 	if (*flags & PAGE_CODE)
 		block_invalidate(c->vm, gpa, len);
 	if (*flags & PAGE_WATCH)

@@ -107,7 +107,7 @@ static void new_gens(struct vcpu *c, struct tlb_ctx *x)
 		c->map_gen = c->cpl == 3 ? x->gen_user : x->gen_super;
 }
 
-static void ctx_flush(struct vcpu *c, struct tlb_ctx *x)
+void ctx_flush(struct vcpu *c, struct tlb_ctx *x)
 {
 	bool had = false;
 
@@ -182,6 +182,7 @@ static struct tlb_ctx *find_ctx(struct vcpu *c, const struct ctx_key *k)
 	}
 	ctx_flush(c, old);
 	old->used = true;
+	old->proven = false;
 	old->key = *k;
 	new_gens(c, old);
 	return old;

@@ -51,6 +51,8 @@ struct pde_slot {
 struct tlb_ctx {
 	struct ctx_key key;
 	bool used;
+	bool proven;             /* tables.c: all its walks left marks... */
+	uint64_t table_writes;   /* ...and none was written up to here */
 	uint64_t last_use;
 	uint64_t gen_super, gen_user; /* map_gen values */
 	/* Fetch pages seen since the generation began: was this page one? */
@@ -67,6 +69,8 @@ struct tlb_pool {
 	struct tlb_ctx *cur;
 	uint64_t clock, next_gen;
 	uint64_t dr7;            /* that the TLBs were filled under */
+	unsigned losses, rest;   /* tables.c: marks that were for nothing, and
+	                          * transitions to do without them */
 	uint32_t gpa_gen;        /* see mem_gpa_generation */
 };
 
@@ -105,7 +109,15 @@ struct tlb_full *tlb_get(struct vcpu *c, enum tlb_class cls);
 void tlb_fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 	      uint8_t *host_page, bool no_write);
 
+void ctx_flush(struct vcpu *c, struct tlb_ctx *x);
 void tlb_forget(struct vcpu *c, uint64_t lin);
+
+/* tables.c: an entry is to be made from all of w's steps; from a table alone whose
+ * upper levels an earlier walk of this context went through. */
+void tables_walked(struct vcpu *c, const struct walk *w);
+void tables_walked_one(struct vcpu *c, uint64_t hpa);
+/* A page with PAGE_TABLE among its flags was written. */
+void tables_written(struct vm *vm, uint8_t *flags);
 
 /* The flags byte of the page at gpa, or NULL where there is no RAM. */
 uint8_t *phys_flags(struct vm *vm, uint64_t gpa);

@@ -444,8 +444,10 @@ bool walk_linear(struct vcpu *c, struct walk *w)
 	if (wide && !w->peek) {
 		uint32_t error = w->error;
 
-		if (walk_cached(c, w))
+		if (walk_cached(c, w)) {
+			tables_walked_one(c, pde_slot(c, w->lin)->table_hpa);
 			return final_page(c, w);
+		}
 		w->error = error;
 		w->perm = PERM_W | PERM_U;
 		w->shstk_upper = true;
@@ -458,6 +460,7 @@ bool walk_linear(struct vcpu *c, struct walk *w)
 	if (!check_rights(c, w))
 		return false;
 	set_flags(c, w, wide ? 8 : 4);
+	tables_walked(c, w);
 	if (wide)
 		pde_store(c, w);
 	return final_page(c, w);

@@ -224,7 +224,7 @@ void vmx_enter(struct vcpu *c, bool first)
 	if (bad)
 		vmx_entry_failed(c, XR_ENTRY_GUEST, bad->qualification);
 	if (!(v->ctl.sec & SEC_VPID))
-		mem_flush_vpid(c, 0, false);
+		mem_transition(c);
 	vmx_load_guest(c);
 	failed = vmx_load_msrs(c, VGET(v, VM_ENTRY_MSR_LOAD_ADDR),
 			       (uint32_t)VGET(v, VM_ENTRY_MSR_LOAD_COUNT));

@@ -301,7 +301,7 @@ void vmx_exit_now(struct vcpu *c, uint32_t reason, uint64_t qual)
 	msr_areas(c, true);
 	vmx_shadow_flush(c);
 	if (!(v->ctl.sec & SEC_VPID))
-		mem_flush_vpid(c, 0, false);
+		mem_transition(c);
 	load_host(c);
 	load_exit_msrs(c);
 	run_vmexit(c, reason, qual);
