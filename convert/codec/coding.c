@@ -189,13 +189,18 @@ void coding_done(struct coding *k, uint64_t at)
 
 /* -- chunks -------------------------------------------------------------------- */
 
+struct slot {
+	struct chunk c;
+	bool ready, failed;
+};
+
 struct crew {
 	struct coding *k;
 	chunk_fn *fn;
 	size_t len, room;
 	uint64_t count, next, put; /* chunks in all, taken, put in order */
 	unsigned slots;
-	struct slot { struct chunk c; bool ready, failed; } *slot;
+	struct slot *slot;
 	bool stop;
 	pthread_mutex_t lock;
 	pthread_cond_t change;
