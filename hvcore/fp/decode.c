@@ -166,6 +166,7 @@ static void state_of(struct fp_op *o)
 		   PAT_VV(p) == KIND_V;
 	bool mask = PAT_REG(p) == KIND_K || PAT_RM(p) == KIND_K;
 	bool high = (PAT_REG(p) == KIND_V && o->reg > 15) ||
+		    (PAT_VV(p) == KIND_V && o->vvvv > 15) ||
 		    (PAT_RM(p) == KIND_V && o->rm > 15 && !o->mem);
 
 	o->cr0_bad = CR0_TS;

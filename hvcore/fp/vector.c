@@ -146,10 +146,11 @@ static __attribute__((noinline)) void run_any(struct vcpu *c,
 		fp_run(c, o, buf);
 		return;
 	}
-	/* What changes more than memory asks first whether it may. */
-	if (masked && !(o->row->flags & TUPLE))
+	/* What changes more than memory asks first whether it may; but
+	 * VCVTPS2PH raises #XM, and sets flags in MXCSR, before it stores. */
+	if (masked && !(o->row->flags & (TUPLE | FPX)))
 		fp_probe_masked(c, i, o, lin);
-	else if (o->row->flags & (FPX | TUPLE) || is_mmx(o))
+	else if (o->row->flags & TUPLE || is_mmx(o))
 		mem_probe_write(c, i, lin, o->msize);
 	fp_run(c, o, buf);
 	if (masked)

@@ -501,7 +501,7 @@ static bool arithmetic_op(struct vcpu *c, const struct decode_ctx *x,
 	memset(&o, 0, sizeof o);
 	o.enc = 0xff;
 	o.imm = x->opcode;
-	o.vindex = x->mem ? x->modrm & 0x38 : x->modrm;
+	o.vindex = x->modrm;
 	o.mem = x->mem;
 	o.msize = form & 0x7f;
 	o.zeroing = form & 0x80;

@@ -404,8 +404,9 @@ void op_xgetbv(struct vcpu *c, const struct insn *i)
 	xsave_conditions(c, K_PLAIN);
 	if (n > 1 || (n == 1 && !cpu_has(c, 0xd, 1, 0, 2)))
 		cpu_raise_error(c, EXC_GP, 0);
-	if (n == 1)
-		v &= fp_xinuse(c);
+	if (n == 1) /* MXCSR counts as SSE state here */
+		v &= fp_xinuse(c) |
+		     (c->fpu.mxcsr != MXCSR_INIT ? XCB(XC_SSE) : 0);
 	c->r[R_RAX] = (uint32_t)v;
 	c->r[R_RDX] = v >> 32;
 }

@@ -235,7 +235,8 @@ static uint64_t shift_undefined(const struct insn_row *w, const struct insn *i,
 /* -- one instruction --------------------------------------------------------------------------- */
 static bool wanted(const struct insn_row *w, bool compat)
 {
-	return w->family && !(w->attr & (A_PRIV | (compat ? A_O64 : A_I64)));
+	return (w->family || w->slow == op_arpl) &&
+	       !(w->attr & (A_PRIV | (compat ? A_O64 : A_I64)));
 }
 
 static bool decode(struct native *n, const struct bytes *o, struct insn *i)
@@ -306,7 +307,8 @@ static bool generate(struct native *n, struct rng *r, struct native_case *c,
 	w = &insn_rows[row];
 	if (!wanted(w, compat))
 		return false;
-	c->row = row;
+	c->form = row;
+	c->approximate = false;
 	c->name = w->name;
 	c->may_lack = w->map > 1;
 	memcpy(c->code.bytes, o.b, i.len);
@@ -428,7 +430,8 @@ bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 	c->undefined = 0;
 	c->name = "sequence";
 	c->may_lack = false;
-	c->row = ~0u;
+	c->form = ~0u;
+	c->approximate = false;
 	for (unsigned tries = 0; tries < 2000 && c->code.insns < want; tries++)
 		append(n, r, c);
 	append_branch(r, c);

@@ -62,7 +62,9 @@ struct native_case {
 	uint64_t undefined;    /* flags not to compare */
 	const char *name;
 	bool may_lack;         /* the host may have no such instruction */
-	unsigned row;          /* for the coverage count; ~0u: none */
+	unsigned form;         /* see forms.c; ~0u: none */
+	bool approximate;      /* floats that may differ a little */
+	bool partial;          /* registers may be half loaded at a fault */
 };
 struct rng { uint64_t s; };
 uint64_t rng_next(struct rng *r);
@@ -74,11 +76,26 @@ static inline unsigned rng_below(struct rng *r, unsigned n)
 
 bool gen_integer(struct native *n, struct rng *r, struct native_case *c);
 bool gen_compat(struct native *n, struct rng *r, struct native_case *c);
-/* simd.c; native_same_simd: two XSAVE images that came of one */
-bool gen_simd(struct native *n, struct rng *r, struct native_case *c);
-void native_simd_cpu(struct vcpu *c);
-bool native_same_simd(const uint8_t *in, const uint8_t *host,
-		      const uint8_t *core, bool faulted, bool print);
 bool gen_sequence(struct native *n, struct rng *r, struct native_case *c);
+bool gen_simd(struct native *n, struct rng *r, struct native_case *c);
+
+/* image.c: XSAVE images as input, and two of them that came of one */
+uint64_t native_host_xcr0(void);
+void native_simd_cpu(struct vcpu *c);
+void native_fill(struct rng *r, uint8_t *p, unsigned n, unsigned kind);
+/* x: NATIVE_XSAVE_SIZE bytes; indices: vectors are small integers of so many
+ * bytes, unless it is 0 */
+void native_image(struct rng *r, uint8_t *x, unsigned indices);
+bool native_same_simd(const struct native_case *c, const uint8_t *host,
+		      uint8_t *core, bool faulted, bool print);
+
+/* forms.c */
+unsigned forms_count(void);
+bool form_x87(unsigned id, uint8_t *opcode, uint8_t *modrm);
+bool form_vector(unsigned id, unsigned *row, bool *mem, unsigned *l);
+/* Those that gen_simd makes cases of; to be freed. */
+unsigned *forms_simd(struct native *n, unsigned *count);
+unsigned forms_report(struct native *n, const unsigned *ran,
+		      const unsigned *lacks, bool all);
 
 #endif

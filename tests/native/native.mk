@@ -9,7 +9,12 @@ HELP   += 'make check-native       instructions against the host CPU, at length'
 
 .PHONY: check-native check-native-short
 check-native: $(BUILD)/native
-	@$(BUILD)/native $(NATIVE_CASES) $(NATIVE_SEED)
+	@n=$$(nproc); pids=; bad=0; \
+	for k in $$(seq $$n); do \
+		$(BUILD)/native $$(($(NATIVE_CASES) / n + 1)) \
+			$$(($(NATIVE_SEED) + k)) & pids="$$pids $$!"; \
+	done; \
+	for p in $$pids; do wait $$p || bad=1; done; exit $$bad
 
 check-native-short: $(BUILD)/native
 	@$(BUILD)/native $(NATIVE_SHORT) $(NATIVE_SEED)

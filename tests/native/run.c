@@ -274,6 +274,7 @@ void native_run_host(struct native *n, const struct native_code *code,
 	escaped = 0;
 	if (!sigsetjmp(escape, 0)) {
 		((void (*)(void))NATIVE_BASE)();
+		__builtin_ia32_ldmxcsr(0x1f80);
 		memcpy(out->r, d->out, sizeof out->r);
 		out->rflags = d->out_flags;
 		out->taken = d->taken;
