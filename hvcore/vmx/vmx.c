@@ -235,6 +235,15 @@ static const struct {
 	{ 0x490, ENTRY_LOAD_CET, 7, 0, 2, 7 },
 };
 
+/* IA32_PERF_GLOBAL_CTRL comes with version 2 of performance monitoring. */
+static bool has_perf_global(struct vcpu *c)
+{
+	uint32_t r[4];
+
+	cpuid_query(c, 0xa, 0, r);
+	return (r[0] & 0xff) >= 2;
+}
+
 static void offer_what_fits(struct vcpu *c, struct vmx_caps *caps)
 {
 	uint64_t *sec = &caps->msr[0x48b - VMX_CAPS_FIRST];
@@ -244,6 +253,12 @@ static void offer_what_fits(struct vcpu *c, struct vmx_caps *caps)
 			     with_cpuid[n].reg, with_cpuid[n].bit))
 			caps->msr[with_cpuid[n].msr - VMX_CAPS_FIRST] &=
 				~((uint64_t)with_cpuid[n].bits << 32);
+	if (!has_perf_global(c)) {
+		caps->msr[0x48f - VMX_CAPS_FIRST] &=
+			~((uint64_t)EXIT_LOAD_PERF << 32);
+		caps->msr[0x490 - VMX_CAPS_FIRST] &=
+			~((uint64_t)ENTRY_LOAD_PERF << 32);
+	}
 	if (!vmx_knows_field(c, VMCS_IDX_VE_INFORMATION_ADDRESS))
 		*sec &= ~((uint64_t)SEC_VE << 32);
 	if (!vmx_knows_field(c, VMCS_IDX_SPP_TABLE_POINTER))

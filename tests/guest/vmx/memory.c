@@ -447,8 +447,43 @@ static void test_apic_access(void)
 	CHECK_EQ(vmread(VMCS_IDT_VECTORING_INFO_FIELD), 0x80000202);
 }
 
+/* -- the table's shapes ----------------------------------------------------------------------------- */
+static void test_levels(void)
+{
+	u64 *top = (u64 *)scratch(0), *pdpt = (u64 *)scratch(1);
+	u64 caps = rdmsr(0x48c), ad = caps >> 21 & 1 ? EPTP_AD : 0;
+
+	if (!setup(l2_apic, 0))
+		return;
+	if (caps >> 7 & 1) {
+		top[0] = (eptp & ~0xfffull) | EPT_RWX;
+		vmwrite(VMCS_EPT_POINTER, (u64)top | 4 << 3 | 6 | ad);
+		CHECK_EQ(run(), EXIT_VMCALL);
+		CHECK_EQ(top[0] & (EPT_A | EPT_D), ad ? EPT_A : 0);
+		/* No translation of what is wider than the pointer's levels. */
+		top[0] = 0;
+		invept();
+		CHECK_EQ(run(), EXIT_EPT_VIOLATION);
+		vmwrite(VMCS_EPT_POINTER, eptp);
+	}
+	if (caps >> 17 & 1) {
+		top[0] = (u64)pdpt | EPT_RWX;
+		for (u64 i = 0; i < 4; i++)
+			pdpt[i] = i << 30 | 0x80 | EPT_WB | EPT_RWX;
+		vmwrite(VMCS_EPT_POINTER, (u64)top | 3 << 3 | 6 | ad);
+		vmwrite(VMCS_GUEST_RIP, (u64)l2_apic);
+		CHECK_EQ(run(), EXIT_VMCALL);
+		CHECK_EQ(pdpt[0] & (EPT_A | EPT_D), ad ? EPT_A | EPT_D : 0);
+		CHECK_EQ(pdpt[1] & (EPT_A | EPT_D), 0);
+		pdpt[0] |= 1ull << 29; /* an address bit below 1 GiB */
+		invept();
+		CHECK_EQ(run(), 49);
+	}
+}
+
 void test_memory(void)
 {
+	test_levels();
 	test_pml();
 	test_eptp_switching();
 	test_interrupted_delivery();
