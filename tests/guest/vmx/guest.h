@@ -115,6 +115,11 @@ extern u8 vmcs_page[]; /* setup()'s */
 bool control(u32 field, u32 bits);
 /* Runs L2 to its next exit, whose basic reason it returns; ~0: the entry failed. */
 u32 run(void);
+/* The L0 is no KVM: it offers #VE. */
+static inline bool is_sdm(void)
+{
+	return rdmsr(0x48b) >> 50 & 1;
+}
 /* RIP past the instruction that exited. */
 void skip(void);
 void set_gate(unsigned vector, void (*handler)(void));

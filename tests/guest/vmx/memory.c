@@ -26,11 +26,6 @@ static u64 q(u64 access, u64 rights, bool user)
 	return access | rights | Q_FINAL | more;
 }
 
-static bool is_sdm(void)
-{
-	return rdmsr(0x48b) >> 32 & SEC_VE;
-}
-
 /* -- page-modification log ----------------------------------------------------------- */
 static void l2_log(void)
 {
