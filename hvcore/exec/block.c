@@ -336,6 +336,16 @@ static void fuse_last(struct block *b)
 		b->insns[b->n - 2].fn = f;
 }
 
+static void fuse_pairs(struct block *b)
+{
+	for (unsigned n = 0; n + 1 < b->n; n++) {
+		insn_fn *f = pair_find(&b->insns[n], &b->insns[n + 1]);
+
+		if (f)
+			b->insns[n++].fn = f;
+	}
+}
+
 /* -- building -------------------------------------------------------------------------- */
 insn_fn exec_end;
 
@@ -521,6 +531,8 @@ static struct block *build(struct vcpu *c, uint64_t lin, uint64_t phys,
 	if (!(mode & MODE_STEP))
 		drop_dead_flags(b);
 	finish(c, b, ends);
+	if (!(mode & MODE_STEP))
+		fuse_pairs(b);
 	slot = hash_slot(bc, phys, mode);
 	b->hash_next = *slot;
 	*slot = b;

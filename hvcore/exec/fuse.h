@@ -7,4 +7,7 @@
 /* The handler that does both, or NULL. */
 insn_fn *fuse_find(const struct insn *first, const struct insn *second);
 
+/* The handler of both, or NULL: pair.c. */
+insn_fn *pair_find(const struct insn *first, const struct insn *second);
+
 #endif

@@ -378,6 +378,80 @@ static void test_breakpoint_after_mov_ss(void **state)
 	cpu_update_mode(c);
 }
 
+/* -- instructions joined in pairs -------------------------------------------------- */
+static uint32_t chance(uint32_t n)
+{
+	static uint64_t state = 0x9e3779b97f4a7c15;
+
+	state = state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(state >> 33) % n;
+}
+
+/* One instruction between registers RAX..RBX (R8..R11), or with an immediate. */
+static unsigned random_insn(uint8_t *p)
+{
+	static const uint8_t rr[] = { 0x89, 0x01, 0x29, 0x31, 0x21, 0x09 };
+	static const uint8_t group1[] = { 0xc0, 0xe8, 0xe0 };
+	static const uint8_t group2[] = { 0xe0, 0xe8, 0xc0 };
+	uint8_t rex = 0x40 | (chance(3) ? 8 : 0) | (chance(8) ? 0 : 5);
+	uint8_t to = (uint8_t)chance(2), from = (uint8_t)chance(4);
+
+	p[0] = rex;
+	switch (chance(4)) {
+	case 0:
+		p[1] = 0x83;
+		p[2] = group1[chance(3)] | to;
+		p[3] = (uint8_t)chance(256);
+		return 4;
+	case 1:
+		p[1] = 0xc1;
+		p[2] = group2[chance(3)] | to;
+		p[3] = (uint8_t)chance(256);
+		return 4;
+	case 2:
+		p[1] = 0x0f;
+		p[2] = 0xaf;
+		p[3] = (uint8_t)(0xc0 | to << 3 | from);
+		return 4;
+	default:
+		p[1] = rr[chance(6)];
+		p[2] = (uint8_t)(0xc0 | from << 3 | to);
+		return 3;
+	}
+}
+
+/* A run of them as one block must end as it does one by one. */
+static void test_pairs(void **state)
+{
+	enum { INSNS = 24 };
+	uint64_t first[16], whole[16], flags;
+
+	(void)state;
+	for (int round = 0; round < 4000; round++) {
+		uint8_t code[4 * INSNS + 3];
+		unsigned len = 0;
+
+		for (int n = 0; n < INSNS; n++)
+			len += random_insn(code + len);
+		memcpy(code + len, "\x85\xc0\xf4", 3); /* test eax, eax; hlt */
+		load(CODE, code, len + 3);
+		for (int n = 0; n < 16; n++)
+			first[n] = chance(~0u) * 0x100000001ull * chance(~0u);
+		first[R_RSP] = STACK;
+		start(CODE);
+		memcpy(c->r, first, sizeof first);
+		assert_int_equal(cpu_run(c, 1000), INSNS + 2);
+		memcpy(whole, c->r, sizeof whole);
+		flags = cpu_rflags(c);
+		start(CODE);
+		memcpy(c->r, first, sizeof first);
+		for (int n = 0; n < INSNS + 2; n++)
+			assert_int_equal(cpu_run(c, 1), 1);
+		assert_memory_equal(whole, c->r, sizeof whole);
+		assert_int_equal(flags, cpu_rflags(c));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_cuts),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_breakpoint_after_mov_ss),
+		cmocka_unit_test(test_pairs),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
