@@ -158,16 +158,13 @@ static bool registers_good(const struct fp_row *r, const struct decode_ctx *x)
 	       x->vvvv != x->vindex;
 }
 
-/* What must hold of CR0, CR4 and XCR0, and what is put to use. */
-static void state_of(struct fp_op *o)
+/* What must hold of CR0, CR4 and XCR0. */
+static void conditions_of(struct fp_op *o)
 {
 	unsigned p = o->row->pattern;
 	bool vec = PAT_REG(p) == KIND_V || PAT_RM(p) == KIND_V ||
 		   PAT_VV(p) == KIND_V;
 	bool mask = PAT_REG(p) == KIND_K || PAT_RM(p) == KIND_K;
-	bool high = (PAT_REG(p) == KIND_V && o->reg > 15) ||
-		    (PAT_VV(p) == KIND_V && o->vvvv > 15) ||
-		    (PAT_RM(p) == KIND_V && o->rm > 15 && !o->mem);
 
 	o->cr0_bad = CR0_TS;
 	if (o->enc == ENC_LEGACY) {
@@ -177,17 +174,37 @@ static void state_of(struct fp_op *o)
 		o->cr4_need = CR4_OSXSAVE;
 		o->xcr0_need = o->enc == ENC_EVEX || mask ? 0xe6 : 6;
 	}
-	if (vec)
-		o->use |= XCB(XC_SSE);
-	if (vec && o->vl > 16)
-		o->use |= XCB(XC_AVX);
-	if (vec && o->vl > 32)
-		o->use |= XCB(XC_ZMM_HI);
-	if (high)
-		o->use |= XCB(XC_HI16_ZMM);
-	if (mask || o->aaa)
+}
+
+static uint64_t vector_use(const struct fp_op *o, unsigned n)
+{
+	if (n > 15)
+		return XCB(XC_HI16_ZMM);
+	return XCB(XC_SSE) | (o->vl > 16 ? XCB(XC_AVX) : 0) |
+	       (o->vl > 32 ? XCB(XC_ZMM_HI) : 0);
+}
+
+/* What is put to use: that of which a register is written. */
+static void use_of(struct fp_op *o)
+{
+	unsigned p = o->row->pattern, kind = KIND_N, n = 0;
+
+	switch (PAT_WR(p)) {
+	case WR_REG: kind = PAT_REG(p); n = o->reg; break;
+	case WR_RM: kind = o->mem ? KIND_N : PAT_RM(p); n = o->rm; break;
+	case WR_VV: kind = PAT_VV(p); n = o->vvvv; break;
+	default: break;
+	}
+	if (kind == KIND_V)
+		o->use |= vector_use(o, n);
+	if (kind == KIND_K)
 		o->use |= XCB(XC_OPMASK);
-	if (PAT_REG(p) == KIND_P || PAT_RM(p) == KIND_P)
+	if (o->row->flags & XMM0OUT)
+		o->use |= XCB(XC_SSE);
+	if (o->row->flags & VSIB) /* the mask is written, too */
+		o->use |= o->enc == ENC_EVEX ? XCB(XC_OPMASK) :
+			  vector_use(o, o->vvvv);
+	if (PAT_REG(p) == KIND_P || (PAT_RM(p) == KIND_P && !o->mem))
 		o->use |= XCB(XC_X87);
 }
 
@@ -290,7 +307,8 @@ static void fill(struct fp_op *o, const struct fp_row *r,
 		o->scale = sib_scale(x);
 		o->vvvv &= 15;
 	}
-	state_of(o);
+	conditions_of(o);
+	use_of(o);
 	alignment_of(o);
 	if (p != NONE && !(r->flags & (VSIB | MASKMOVQ | APPROXIMATE)))
 		encode(o, x);
@@ -321,9 +339,9 @@ INSN(run_vmxcsr)
 	if (c->cr0 & CR0_TS)
 		cpu_raise(c, EXC_NM);
 	if (i->reg == 2)
-		op_ldmxcsr(c, i);
+		fp_ldmxcsr(c, i);
 	else
-		op_stmxcsr(c, i);
+		fp_stmxcsr(c, i);
 	NEXT(c, i);
 }
 

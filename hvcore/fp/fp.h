@@ -51,5 +51,8 @@ void fp_x87_set(struct vcpu *c, const uint8_t *from, bool wide);
 /* -- rules common to all (xsave.c) --------------------------------------------- */
 /* #MF if an unmasked x87 exception is pending. */
 void fp_check_mf(struct vcpu *c);
+/* LDMXCSR and STMXCSR behind the conditions of the legacy or VEX form. */
+void fp_ldmxcsr(struct vcpu *c, const struct insn *i);
+void fp_stmxcsr(struct vcpu *c, const struct insn *i);
 
 #endif

@@ -237,7 +237,8 @@ INSN(exec_zeroupper)
 	while (n--)
 		memset(c->fpu.zmm[n] + from, 0, 64 - from);
 	if (c->mode & MODE_CS64)
-		c->fpu.xinuse &= ~(XCB(XC_AVX) | XCB(XC_ZMM_HI));
+		c->fpu.xinuse &= ~(XCB(XC_AVX) | XCB(XC_ZMM_HI) |
+				   (o->l ? XCB(XC_SSE) : 0));
 	NEXT(c, i);
 }
 

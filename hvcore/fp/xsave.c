@@ -453,20 +453,29 @@ static void sse_conditions(struct vcpu *c)
 	no_ts(c);
 }
 
-void op_ldmxcsr(struct vcpu *c, const struct insn *i)
+void fp_ldmxcsr(struct vcpu *c, const struct insn *i)
 {
-	uint32_t v;
+	uint32_t v = mem_read32(c, i, insn_linear(c, i));
 
-	sse_conditions(c);
-	v = mem_read32(c, i, insn_linear(c, i));
 	check_mxcsr(c, v);
 	c->fpu.mxcsr = v;
+}
+
+void fp_stmxcsr(struct vcpu *c, const struct insn *i)
+{
+	mem_write32(c, i, insn_linear(c, i), c->fpu.mxcsr);
+}
+
+void op_ldmxcsr(struct vcpu *c, const struct insn *i)
+{
+	sse_conditions(c);
+	fp_ldmxcsr(c, i);
 }
 
 void op_stmxcsr(struct vcpu *c, const struct insn *i)
 {
 	sse_conditions(c);
-	mem_write32(c, i, insn_linear(c, i), c->fpu.mxcsr);
+	fp_stmxcsr(c, i);
 }
 
 void op_fwait(struct vcpu *c, const struct insn *i)
