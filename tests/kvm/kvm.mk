@@ -14,3 +14,9 @@ check-kvm: deps-proof
 	@$(MAKE) --no-print-directory $(BUILD)/nstate $(BUILD)/nstate-static \
 		$(BUILD)/kvm/judge
 	@tests/kvm/check $(BUILD) $(KVM_CASES)
+
+HELP += 'make check-kvm-qemu     QEMU on that KVM loads real streams (NSTATE_CONTAINERS=)'
+.PHONY: check-kvm-qemu
+check-kvm-qemu: deps-proof
+	@$(MAKE) --no-print-directory $(BUILD)/nstate
+	@tests/kvm/check-qemu $(BUILD)
