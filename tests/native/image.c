@@ -151,7 +151,8 @@ static bool region(const char *name, const uint8_t *h, const uint8_t *k,
 	return false;
 }
 
-/* Within the error that RCPPS and RSQRTPS may have, twice over. */
+/* Within the error that RCPPS and RSQRTPS may have, twice over; about 2^-126 that
+ * error decides whether the result is tiny and flushed to zero. */
 static void level(const uint8_t *h, uint8_t *k, unsigned n)
 {
 	for (unsigned at = 0; at < n; at += 4) {
@@ -159,7 +160,9 @@ static void level(const uint8_t *h, uint8_t *k, unsigned n)
 
 		memcpy(&a, h + at, 4);
 		memcpy(&b, k + at, 4);
-		if (fabsf(a - b) <= fabsf(a) * 0x1p-10f)
+		if (fabsf(a - b) <= fabsf(a) * 0x1p-10f ||
+		    (a == 0 && signbit(a) == signbit(b) &&
+		     fabsf(b) <= 0x1p-126f * (1 + 0x1p-10f)))
 			memcpy(k + at, h + at, 4);
 	}
 }
