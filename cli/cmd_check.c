@@ -10,6 +10,7 @@
 #include "cli/check/print.h"
 #include "cli/check/subject.h"
 #include "cli/cli.h"
+#include "cli/cpu_model.h"
 #include "cli/layout_arg.h"
 #include "cli/out.h"
 #include "convert/load.h"
@@ -31,6 +32,7 @@ struct args {
 	struct load_options load;
 	struct caps_file dest;            /* of --caps or --host */
 	bool json, host;
+	const char *fallback;             /* model of vCPUs without a CPUID table */
 };
 
 enum { OPT_KERNEL = 256, OPT_CPU, OPT_CAPS, OPT_HOST, OPT_FROM, OPT_JSON };
@@ -222,7 +224,7 @@ static enum nst_status check_one(const struct args *a, const struct loaded *in,
 		st = hv_map_ram(vm, snap->ram[k].gpa, snap->ram[k].size,
 				snap->ram[k].host, e);
 	if (!st)
-		st = subject_cpu(&snap->vcpu[i], a->cpu, dest, vm, &c, e);
+		st = subject_cpu(&snap->vcpu[i], a->cpu, a->fallback, dest, vm, &c, e);
 	if (!st) {
 		subject_fill(&snap->vcpu[i], in->from, snap->nram, c, dest, &s);
 		*good &= check_vcpu(a, around, &s, i, out);
@@ -276,6 +278,17 @@ static int run(struct args *a, const struct loaded *in, struct nst_error *e)
 	return st ? (int)st : good ? NST_OK : NST_NO;
 }
 
+/* What the rules about capabilities go by where the container has no CPUID table. */
+static void choose_cpu(struct args *a, const struct snapshot *s)
+{
+	char why[256];
+	const char *model = cpu_model_of(s, why, sizeof why);
+
+	a->fallback = model ? model : hv_cpu_models[0];
+	if (*why && !a->cpu && !a->caps && !a->host)
+		cli_warn(a->file, "%s", why);
+}
+
 int cmd_check(int argc, char **argv)
 {
 	struct args a = { 0 };
@@ -287,6 +300,7 @@ int cmd_check(int argc, char **argv)
 	a.load.for_check = true;
 	if (load_converted(a.file, &a.load, &in, &e))
 		return cli_fail(a.file, &e);
+	choose_cpu(&a, in.snapshot);
 	status = run(&a, &in, &e);
 	snapshot_free(in.snapshot);
 	return status > NST_NO ? cli_fail(a.file, &e) : status;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/cpu_model.h"
 #include "cli/layout_arg.h"
 #include "cli/resume/gdb.h"
 #include "cli/resume/gdb_socket.h"
@@ -48,7 +49,8 @@ static const struct argp_option options[] = {
 	  "whose hash differs from FILE's", 2 },
 	{ "from", OPT_FROM, "LAYOUT", 0, "The layout of the vmcs12s (else it is "
 	  "identified)", 3 },
-	{ "cpu", OPT_CPU, "MODEL", 0, "CPU model (else as in the snapshot)", 3 },
+	{ "cpu", OPT_CPU, "MODEL", 0, "CPU model, as for `nstate run' (else as in "
+	  "the snapshot)", 3 },
 	{ "l0", OPT_L0, "PROFILE", 0, "How L0 behaves: sdm or a kernel release", 3 },
 	{ "ram", OPT_RAM, "FILE[@GPA]", 0, "Guest RAM for a raw nested state "
 	  "(repeatable, rising)", 3 },
@@ -175,7 +177,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (layout_arg(arg, &s->load.from, &e))
 			argp_error(state, "%s", e.text);
 		return 0;
-	case OPT_CPU: s->engine.cpu = arg; return 0;
+	case OPT_CPU:
+		s->engine.cpu = arg;
+		s->engine.cpu_asked = true;
+		return 0;
 	case OPT_L0: s->engine.l0 = arg; return 0;
 	case OPT_ENGINE: s->engine_name = arg; return 0;
 	case ARGP_KEY_ARG:
@@ -442,6 +447,18 @@ static void warn_devices(const struct session *s)
 			 "an access to one stops the run");
 }
 
+/* A stream has no CPUID table: what the machine will have instead. */
+static void choose_cpu(struct session *s)
+{
+	char why[256];
+
+	if (s->engine.cpu_asked)
+		return;
+	s->engine.cpu = cpu_model_of(s->snapshot, why, sizeof why);
+	if (*why)
+		cli_warn(s->file, "%s", why);
+}
+
 int cmd_resume(int argc, char **argv)
 {
 	struct session s = { .limits = { ~0ull, ~0ull },
@@ -464,8 +481,10 @@ int cmd_resume(int argc, char **argv)
 		cli_warn(s.file, "%s", in.note);
 	s.snapshot = in.snapshot;
 	s.layout = in.layout;
-	if (s.ops == &engine_core)
+	if (s.ops == &engine_core) {
+		choose_cpu(&s);
 		warn_devices(&s);
+	}
 	session_hooks(&s);
 	status = run(&s);
 	snapshot_free(s.snapshot);

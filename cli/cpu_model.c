@@ -19,6 +19,36 @@ static const struct feature {
 };
 #define NFEATURES (sizeof features / sizeof features[0])
 
+static const struct {
+	const char *start, *model;
+} names[] = {
+#define N(start, model) { start, model },
+#include "cli/cpu_names.def"
+#undef N
+};
+
+const char *cpu_model_of(const struct snapshot *s, char *why, size_t len)
+{
+	const char *model = hv_cpu_models[0];
+	char name[100];
+	bool known = false;
+
+	*why = 0;
+	if (!s->nvcpus || snapshot_has(&s->vcpu[0], SN_CPUID))
+		return NULL;
+	if (!snapshot_origin(s, "cpu", name, sizeof name)) {
+		snprintf(why, len, "no CPUID table in it: the CPU is taken for %s "
+			 "(--cpu names another)", model);
+		return model;
+	}
+	for (size_t i = 0; i < sizeof names / sizeof *names && !known; i++)
+		if ((known = !strncmp(name, names[i].start, strlen(names[i].start))))
+			model = names[i].model;
+	snprintf(why, len, "no CPUID table in it: the CPU, %s by its XML, is taken for "
+		 "%s (--cpu names another)", name, model);
+	return model;
+}
+
 void cpu_model_list(void)
 {
 	for (const char *const *m = hv_cpu_models; *m; m++)

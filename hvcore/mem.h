@@ -126,6 +126,8 @@ void mem_flush_pcid(struct vcpu *c, uint16_t pcid, bool globals);
 void mem_flush_vpid(struct vcpu *c, uint16_t vpid, bool keep_globals);
 /* A VM entry or exit without VPID: forgets what VPID 0 has. */
 void mem_transition(struct vcpu *c);
+/* What the current context has cached rests on the paging-structure entry at hpa. */
+void mem_rests_on(struct vcpu *c, uint64_t hpa);
 void mem_flush_eptp(struct vcpu *c, uint64_t eptp);
 /* Changes whenever guest-physical mappings have to be forgotten. */
 uint32_t mem_gpa_generation(const struct vcpu *c);

@@ -9,6 +9,7 @@
 #define HOST64_BIT 9
 
 enum nst_status subject_cpu(const struct snapshot_vcpu *v, const char *model,
+			    const char *fallback,
 			    const struct caps_file *dest, struct vm *vm,
 			    struct vcpu **out, struct nst_error *e)
 {
@@ -22,7 +23,7 @@ enum nst_status subject_cpu(const struct snapshot_vcpu *v, const char *model,
 	if (model)
 		return cpu_model_set(c, model, e);
 	if (!snapshot_has(v, SN_CPUID))
-		st = hv_vcpu_set_model(c, hv_cpu_models[0], e);
+		st = hv_vcpu_set_model(c, fallback, e);
 	bare.have &= 1u << SN_CPUID | 1u << SN_MSRS;
 	if (!st)
 		st = hv_vcpu_load(c, &bare, e);

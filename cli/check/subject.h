@@ -7,8 +7,10 @@
 #include "cli/check/verdict.h"
 
 /* A vCPU with the CPUID and the capability MSRs of v's guest, of a named model, or of
- * v's guest on a destination (model and dest may be NULL). */
+ * v's guest on a destination (model and dest may be NULL).  fallback: the model where
+ * v has no CPUID table. */
 enum nst_status subject_cpu(const struct snapshot_vcpu *v, const char *model,
+			    const char *fallback,
 			    const struct caps_file *dest, struct vm *vm,
 			    struct vcpu **out, struct nst_error *e);
 

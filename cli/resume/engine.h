@@ -12,7 +12,8 @@
 struct engine;
 
 struct engine_options {
-	const char *cpu;      /* model name, or NULL: as in the snapshot */
+	const char *cpu;      /* as for cpu_model_set; NULL: as in the snapshot */
+	bool cpu_asked;       /* cpu goes before a CPUID table in the snapshot */
 	const char *l0;       /* L0 profile, or NULL: by the snapshot's origin */
 	bool builtin_l1;      /* exits of L2 are answered by the built-in L1 */
 	bool ept_identity;    /* builtin: missing EPT tables map one to one */

@@ -1,7 +1,9 @@
 /* engine_core.c: the engine that is the embedded core. */
 #include <stdlib.h>
 
+#include "cli/cpu_model.h"
 #include "cli/resume/engine.h"
+#include "hvcore/vmx_checks.h"
 
 struct engine {
 	struct vm *vm;
@@ -24,6 +26,55 @@ static const char *l0_of(const struct snapshot *s, const struct engine_options *
 	return snapshot_origin(s, "kvm-release", buf, len) ? buf : NULL;
 }
 
+static bool is_cap(const struct kvm_msr_entry *m)
+{
+	return m->index - VMX_CAPS_FIRST < VMX_CAPS_COUNT;
+}
+
+/* The snapshot's vCPU on the CPU that was asked for, which c is: CPUID table and VMX
+ * capability MSRs are c's. */
+static enum nst_status load_on_model(struct vcpu *c, const struct snapshot_vcpu *v,
+				     struct nst_error *e)
+{
+	struct snapshot_vcpu other = *v, model = { 0 };
+	enum nst_status st = hv_vcpu_save(c, &model, e);
+
+	other.nmsrs = 0;
+	other.msrs = calloc(v->nmsrs + model.nmsrs + 1, sizeof *other.msrs);
+	if (!st && !other.msrs)
+		st = nst_fail(e, NST_SYSTEM, "out of memory");
+	for (uint32_t i = 0; !st && i < v->nmsrs; i++)
+		if (!is_cap(&v->msrs[i]))
+			other.msrs[other.nmsrs++] = v->msrs[i];
+	for (uint32_t i = 0; !st && i < model.nmsrs; i++)
+		if (is_cap(&model.msrs[i]))
+			other.msrs[other.nmsrs++] = model.msrs[i];
+	other.have |= 1u << SN_CPUID;
+	other.cpuid = model.cpuid;
+	other.ncpuid = model.ncpuid;
+	if (!st)
+		st = hv_vcpu_load(c, &other, e);
+	free(other.msrs);
+	free(model.msrs);
+	free(model.cpuid);
+	free(model.xsave);
+	free(model.nested);
+	return st;
+}
+
+static enum nst_status load_vcpu(struct vcpu *c, const struct snapshot_vcpu *v,
+				 const struct engine_options *o,
+				 struct nst_error *e)
+{
+	bool own = snapshot_has(v, SN_CPUID) && !o->cpu_asked;
+	enum nst_status st = own ? NST_OK :
+		cpu_model_set(c, o->cpu ? o->cpu : hv_cpu_models[0], e);
+
+	if (st)
+		return st;
+	return o->cpu_asked ? load_on_model(c, v, e) : hv_vcpu_load(c, v, e);
+}
+
 static enum nst_status set_up(struct engine *g, struct snapshot *s,
 			      const struct engine_options *o,
 			      struct nst_error *e)
@@ -42,14 +93,8 @@ static enum nst_status set_up(struct engine *g, struct snapshot *s,
 	for (uint32_t i = 0; !st && i < s->nram; i++)
 		st = hv_map_ram(g->vm, s->ram[i].gpa, s->ram[i].size,
 				s->ram[i].host, e);
-	for (uint32_t i = 0; !st && i < s->nvcpus; i++) {
-		struct vcpu *c = hv_vcpu(g->vm, i);
-
-		if (o->cpu || !snapshot_has(&s->vcpu[i], SN_CPUID))
-			st = hv_vcpu_set_model(c, o->cpu ? o->cpu : hv_cpu_models[0], e);
-	}
 	for (uint32_t i = 0; !st && i < s->nvcpus; i++)
-		st = hv_vcpu_load(hv_vcpu(g->vm, i), &s->vcpu[i], e);
+		st = load_vcpu(hv_vcpu(g->vm, i), &s->vcpu[i], o, e);
 	if (!st)
 		st = hv_vm_load(g->vm, s, e);
 	if (!st && !o->ignore_devices)

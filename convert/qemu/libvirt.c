@@ -28,6 +28,7 @@ struct image {
 	struct qstream q;
 	uint64_t data;         /* where the stream, or its compressed form, is */
 	uint32_t format;
+	char model[100];       /* the CPU, as the XML names it */
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t size)
@@ -61,9 +62,9 @@ static bool between(const char *xml, size_t len, const char *open,
 }
 
 static void describe(struct container *c, const char *xml, size_t len,
-		     const char *format)
+		     struct image *m)
 {
-	char name[100], model[100], text[100], machine[128];
+	char name[100], text[100], machine[128];
 	const char *cpu = memmem(xml, len, "<cpu ", 5);
 	const char *old = cpu ? memmem(cpu, len - (size_t)(cpu - xml), "<model",
 				       6) : NULL;
@@ -71,12 +72,12 @@ static void describe(struct container *c, const char *xml, size_t len,
 	if (!between(xml, len, "<name>", "</name>", name, sizeof name))
 		strcpy(name, "?");
 	if (!old || !between(old, len - (size_t)(old - xml), ">", "</model>",
-			     model, sizeof model))
-		strcpy(model, cpu && between(cpu, len - (size_t)(cpu - xml),
+			     m->model, sizeof m->model))
+		strcpy(m->model, cpu && between(cpu, len - (size_t)(cpu - xml),
 			"mode='", "'", text, sizeof text) ? text : "?");
 	snprintf(machine, sizeof machine, "%.127s", c->note);
 	snprintf(c->note, sizeof c->note, "domain %.60s, CPU model %.60s, %.60s, %s",
-		 name, model, machine, format);
+		 name, m->model, machine, formats[m->format]);
 }
 
 /* -- opening ------------------------------------------------------------------- */
@@ -154,7 +155,7 @@ static enum nst_status open_image(struct container *c, struct nst_error *e)
 		return st;
 	const char *xml = (const char *)source_at(c->src, HEADER,
 						  m->data - HEADER);
-	describe(c, xml, strnlen(xml, m->data - HEADER), formats[m->format]);
+	describe(c, xml, strnlen(xml, m->data - HEADER), m);
 	return NST_OK;
 }
 
@@ -169,7 +170,17 @@ static int walk_part(struct container *c, uint32_t part, uint32_t parts,
 static enum nst_status load(struct container *c, struct snapshot *s,
 			    struct nst_error *e)
 {
-	return qcontainer_load(&((struct image *)c->priv)->q, s, e);
+	struct image *m = c->priv;
+	enum nst_status st = qcontainer_load(&m->q, s, e);
+	char *text;
+
+	if (st || !strcmp(m->model, "?"))
+		return st;
+	if (asprintf(&text, "%scpu=%s\n", s->origin, m->model) < 0)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	free(s->origin);
+	s->origin = text;
+	return NST_OK;
 }
 
 /* -- writing ------------------------------------------------------------------- */

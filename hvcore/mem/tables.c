@@ -6,8 +6,8 @@
  * marked (PAGE_TABLE) and leave every write TLB; the first write to one, by whom
  * ever, is counted in vm->table_writes and takes the mark away.  A context whose
  * walks were all marked and that has seen no such write since is left alone.  EPT
- * entries need no marks: a transition leaves guest-physical mappings alone, and
- * software that changes them uses INVEPT.
+ * entries are marked too: a transition leaves guest-physical mappings alone, but we
+ * keep none, so that L1 sees what it changed in them as it would by an EPT walk.
  *
  * Where tables change all the time the marks cost more than they save; then they
  * are given up for some time. */
@@ -38,7 +38,7 @@ void tables_walked(struct vcpu *c, const struct walk *w)
 		mark_page(c, x, w->step[n].hpa & ~PAGE_MASK);
 }
 
-void tables_walked_one(struct vcpu *c, uint64_t hpa)
+void mem_rests_on(struct vcpu *c, uint64_t hpa)
 {
 	struct tlb_ctx *x = c->tlbs->cur;
 

@@ -112,10 +112,8 @@ void tlb_fill(struct vcpu *c, struct tlb_full *t, const struct walk *w,
 void ctx_flush(struct vcpu *c, struct tlb_ctx *x);
 void tlb_forget(struct vcpu *c, uint64_t lin);
 
-/* tables.c: an entry is to be made from all of w's steps; from a table alone whose
- * upper levels an earlier walk of this context went through. */
+/* tables.c: an entry is to be made from all of w's steps. */
 void tables_walked(struct vcpu *c, const struct walk *w);
-void tables_walked_one(struct vcpu *c, uint64_t hpa);
 /* A page with PAGE_TABLE among its flags was written. */
 void tables_written(struct vm *vm, uint8_t *flags);
 

@@ -445,7 +445,7 @@ bool walk_linear(struct vcpu *c, struct walk *w)
 		uint32_t error = w->error;
 
 		if (walk_cached(c, w)) {
-			tables_walked_one(c, pde_slot(c, w->lin)->table_hpa);
+			mem_rests_on(c, pde_slot(c, w->lin)->table_hpa);
 			return final_page(c, w);
 		}
 		w->error = error;

@@ -320,6 +320,7 @@ static void remember(struct vcpu *c, uint64_t gpa, const struct ept_walk *w)
 	s->eptp = c->vmx->ctl.eptp;
 	s->gen = mem_gpa_generation(c);
 	s->table = phys_ptr(c->vm, table, PAGE_MASK + 1);
+	s->table_hpa = table;
 	s->upper = EPT_RWX | EPT_XU;
 	for (unsigned n = 0; n + 1 < w->n; n++)
 		s->upper &= w->entry[n];
@@ -349,6 +350,7 @@ bool ept_translate_plain(struct vcpu *c, const struct ept_access *a,
 	out->rights = acc_rights(rights, EPT_X);
 	if (access & ~(unsigned)out->rights)
 		return false;
+	mem_rests_on(c, s->table_hpa);
 	out->hpa = (e & EPT_ADDR) | (a->gpa & PAGE_MASK);
 	out->rights_ufetch = out->rights & ACC_FETCH;
 	out->dirty = !k->ept_ad || e & EPT_D;
@@ -393,6 +395,8 @@ void ept_translate(struct vcpu *c, const struct ept_access *a,
 	if (a->walk && vmx_is_apic_access(c, out->hpa))
 		vapic_physical(c);
 	remember(c, a->gpa, &w);
+	for (unsigned n = 0; n < w.n; n++)
+		mem_rests_on(c, w.at[n]);
 	out->rights = acc_rights(w.rights, fetch);
 	out->rights_ufetch = (k->sec & SEC_MBEC ? w.rights & EPT_XU :
 			      w.rights & EPT_X) ? ACC_FETCH : 0;

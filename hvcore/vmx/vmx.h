@@ -143,6 +143,7 @@ struct ept_slot {
 	uint64_t tag;             /* guest-physical >> 21 */
 	uint64_t eptp, gen;       /* gen 0: empty */
 	const uint8_t *table;     /* host pointer to the page table */
+	uint64_t table_hpa;
 	uint64_t upper;           /* rights of the upper levels */
 	uint64_t reserved;        /* bits that a good entry has clear */
 };

@@ -63,4 +63,11 @@ says 'VMREAD (built-in L1) *172$'
 status 3 r "$T/blob" --until io:0x10=700
 status 4 r "$start" --engine kvm --max-insns 1
 one_line
+# Another CPU than the snapshot's: CPUID is that model's.
+status 0 r "$start" --cpu icelake-server,-pku --max-insns 10 -o "$T/ice"
+"$n" caps "$T/ice" | grep '^cpuid' >"$T/is"
+"$n" caps --cpu icelake-server,-pku | grep '^cpuid' >"$T/want"
+cmp "$T/is" "$T/want" || fail '--cpu did not change the CPU'
+status 3 r "$start" --cpu nonesuch --max-insns 1
+one_line
 finish

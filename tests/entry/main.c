@@ -164,7 +164,7 @@ static void open_good(struct good *g, const char *path, bool newest)
 		take_model(g);
 	g->c = hv_vcpu_new(g->vm);
 	if (!g->c || !g->v.nested ||
-	    subject_cpu(&g->v, NULL, NULL, g->judges, &g->judge, &e))
+	    subject_cpu(&g->v, NULL, hv_cpu_models[0], NULL, g->judges, &g->judge, &e))
 		die(path, e.text);
 	hv_check_context(g->judge, NULL, ~0ull, &x);
 	g->l = x.l;

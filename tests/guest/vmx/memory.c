@@ -41,6 +41,36 @@ static void l2_log(void)
 	vmcall();
 }
 
+/* Writes to one page, and lets L1 clear its dirty flag, again and again. */
+static void l2_dirty(void)
+{
+	for (;;) {
+		touch(AREA_PAGE(3));
+		vmcall();
+	}
+}
+
+/* Combined mappings of VPID 0 do not outlive an entry, so that a cleared flag is set
+ * and logged again, INVEPT or not.  (A CPU might know better from guest-physical
+ * mappings; this one does not keep them, nor does KVM.) */
+static void test_pml_again(void)
+{
+	if (!setup(l2_dirty, SEC_PML))
+		return;
+	vmwrite(VMCS_EPT_POINTER, eptp | EPTP_AD);
+	vmwrite(VMCS_PML_ADDRESS, (u64)scratch(0));
+	vmwrite(VMCS_GUEST_PML_INDEX, 511);
+	for (unsigned n = 0; n < 4; n++) {
+		u64 index = vmread(VMCS_GUEST_PML_INDEX);
+
+		CHECK_EQ(run(), EXIT_VMCALL);
+		CHECK_EQ(ept_area[3] & EPT_D, EPT_D);
+		CHECK(vmread(VMCS_GUEST_PML_INDEX) < index);
+		ept_area[3] &= ~(EPT_A | EPT_D);
+		skip();
+	}
+}
+
 static void test_pml(void)
 {
 	u64 *log = (u64 *)scratch(0);
@@ -480,6 +510,7 @@ void test_memory(void)
 {
 	test_levels();
 	test_pml();
+	test_pml_again();
 	test_eptp_switching();
 	test_interrupted_delivery();
 	test_ve();
