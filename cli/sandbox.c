@@ -3,6 +3,7 @@
 #include "cli/sandbox.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,8 @@ enum nst_status sandbox_fork(struct sandbox *b, struct nst_error *e)
 		return NST_OK;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return nst_fail(e, NST_SYSTEM, "socketpair: %m");
+	/* Else jansson does it at the child's first trace line, from /dev/urandom. */
+	json_object_seed(0);
 	fflush(NULL);
 	b->child = fork();
 	if (b->child < 0) {

@@ -38,6 +38,12 @@ status 1 r "$start" --until io:0x10=60 --check-hashes "$T/h2"; says 'part at exi
 status 0 r "$start" --until io:0x10=200 --pml-log "$T/pml"
 grep -q '^0x80d000$' "$T/pml" || fail 'the PML log lacks a page'
 
+# Traces as JSON, out of the sandbox too.
+for t in exits io pml insns; do
+	status 0 r "$start" --max-insns 3000 --json --trace $t
+	says '^{"event":"'
+done
+
 # A bare blob, RAM, and no L1: its code page is zero.
 gzip -dc "$start" | python3 -c '
 import struct, sys
