@@ -76,7 +76,8 @@ static void print_layout(const struct inspect_options *o,
 
 	out_begin(out, "layout");
 	if (o->from) {
-		out_str(out, "name", "layout", "%s (as told)", o->from->id);
+		out_str(out, "name", NULL, "%s", o->from->id);
+		out_text(out, "  %-22s %s (as told)\n", "layout", o->from->id);
 	} else if (!r->count || r->verdict == IDENTIFY_NONE || r->empty) {
 		out_str(out, "name", NULL, "%s", "");
 		out_text(out, "  %-22s %s\n", "layout",
