@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "convert/source.h"
 
+#define PLAIN_VCPUS 8 /* that are shown where nothing is nested */
+
 enum nst_status inspect_open(const struct inspect_options *o,
 			     struct inspection *in, struct nst_error *e)
 {
@@ -273,6 +275,28 @@ static int lost_state(const struct inspection *in)
 	return -1;
 }
 
+/* Where nothing is nested: how the vCPUs stand, for people. */
+static void print_vcpus(const struct inspect_options *o, const struct container *c,
+			struct out *out)
+{
+	uint32_t most = o->all || c->nvcpus <= PLAIN_VCPUS ? c->nvcpus : PLAIN_VCPUS;
+
+	if (c->nstates || !c->nvcpus)
+		return;
+	out_text(out, "  nested state           none\n");
+	for (uint32_t i = 0; i < most; i++) {
+		const struct container_vcpu *v = &c->vcpus[i];
+
+		if (v->has_regs)
+			out_text(out, "vCPU %u\n  goes on at             RIP 0x%"
+				 PRIx64 "  RSP 0x%" PRIx64 "  CR3 0x%" PRIx64
+				 "  CR4.VMXE %s\n", i, v->rip, v->rsp, v->cr3,
+				 v->cr4 >> 13 & 1 ? "set" : "clear");
+	}
+	if (most < c->nvcpus)
+		out_text(out, "and %u vCPUs more (--all)\n", c->nvcpus - most);
+}
+
 void inspect_print(const struct inspect_options *o, const struct inspection *in,
 		   struct out *out)
 {
@@ -289,6 +313,7 @@ void inspect_print(const struct inspect_options *o, const struct inspection *in,
 	for (uint32_t i = 0; i < in->c->nstates; i++)
 		print_state(o, in, i, out);
 	out_list_end(out);
+	print_vcpus(o, in->c, out);
 	print_ram(o, in, out);
 }
 
