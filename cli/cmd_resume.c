@@ -262,23 +262,50 @@ static int compare_expected(struct session *s, struct out *o)
 	return NST_NO;
 }
 
-static const struct engine_ops *pick_engine(const char *name, bool gdb,
+/* The first option given that only the core can follow, or NULL: KVM tells of I/O
+ * and the console, but neither counts instructions nor shows exits to L1. */
+static const char *core_only(const struct session *s)
+{
+	const struct { bool given; const char *name; } wants[] = {
+		{ s->gdb, "--gdb" },
+		{ s->engine.cpu_asked, "--cpu" },
+		{ s->engine.l0, "--l0" },
+		{ s->engine.builtin_l1, "--l1 builtin" },
+		{ s->limits.insns != ~0ull, "--max-insns" },
+		{ s->limits.exits != ~0ull, "--max-exits" },
+		{ s->hash_exits, "--hash-exits" },
+		{ s->check_hashes, "--check-hashes" },
+		{ s->pml_log, "--pml-log" },
+		{ s->trace.insns || s->trace.events || s->trace.exits ||
+		  s->trace.pml, "--trace of more than io" },
+	};
+
+	for (unsigned i = 0; i < sizeof wants / sizeof *wants; i++)
+		if (wants[i].given)
+			return wants[i].name;
+	for (unsigned i = 0; i < s->nuntil; i++)
+		if (s->until[i].kind != UNTIL_IO && s->until[i].kind != UNTIL_CONSOLE)
+			return "--until of more than io and console";
+	return NULL;
+}
+
+static const struct engine_ops *pick_engine(const struct session *s,
 					    struct nst_error *e)
 {
-	const char *missing;
+	const char *name = s->engine_name, *missing, *needs = core_only(s);
 
 	if (!name || !strcmp(name, "core"))
 		return &engine_core;
-	if (gdb && !strcmp(name, "kvm")) {
-		nst_fail(e, NST_USAGE, "--gdb needs --engine core");
+	if (strcmp(name, "kvm") && strcmp(name, "auto")) {
+		nst_fail(e, NST_USAGE, "%s: no such engine (core, kvm, auto)",
+			 name);
 		return NULL;
 	}
 	missing = engine_kvm_missing();
 	if (!strcmp(name, "auto"))
-		return missing || gdb ? &engine_core : &engine_kvm;
-	if (strcmp(name, "kvm")) {
-		nst_fail(e, NST_USAGE, "%s: no such engine (core, kvm, auto)",
-			 name);
+		return missing || needs ? &engine_core : &engine_kvm;
+	if (needs) {
+		nst_fail(e, NST_USAGE, "%s needs --engine core", needs);
 		return NULL;
 	}
 	if (missing) {
@@ -455,6 +482,8 @@ static void choose_cpu(struct session *s)
 	if (s->engine.cpu_asked)
 		return;
 	s->engine.cpu = cpu_model_of(s->snapshot, why, sizeof why);
+	if (s->ops == &engine_kvm && *why)
+		snprintf(why, sizeof why, "no CPUID table in it: the CPU is the host's");
 	if (*why)
 		cli_warn(s->file, "%s", why);
 }
@@ -468,7 +497,7 @@ int cmd_resume(int argc, char **argv)
 	int status;
 
 	cli_parse(&argp, argc, argv, &s);
-	s.ops = pick_engine(s.engine_name, s.gdb != NULL, &e);
+	s.ops = pick_engine(&s, &e);
 	if (!s.ops)
 		return cli_fail(NULL, &e);
 	if (s.ops == &engine_kvm)
@@ -481,10 +510,9 @@ int cmd_resume(int argc, char **argv)
 		cli_warn(s.file, "%s", in.note);
 	s.snapshot = in.snapshot;
 	s.layout = in.layout;
-	if (s.ops == &engine_core) {
-		choose_cpu(&s);
+	choose_cpu(&s);
+	if (s.ops == &engine_core)
 		warn_devices(&s);
-	}
 	session_hooks(&s);
 	status = run(&s);
 	snapshot_free(s.snapshot);

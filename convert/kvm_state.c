@@ -157,6 +157,23 @@ enum nst_status kvm_vcpu_get(int kvm_fd, int fd, struct snapshot_vcpu *v,
 	return get_nested(kvm_fd, fd, v, e);
 }
 
+enum nst_status kvm_supported_cpuid(int kvm_fd, struct kvm_cpuid2 **out,
+				    struct nst_error *e)
+{
+	struct kvm_cpuid2 *c = calloc(1, sizeof *c + MAX_CPUID *
+				      sizeof *c->entries);
+
+	*out = c;
+	if (!c)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	c->nent = MAX_CPUID;
+	if (!ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, c))
+		return NST_OK;
+	free(c);
+	*out = NULL;
+	return failed(e, "KVM_GET_SUPPORTED_CPUID");
+}
+
 static enum nst_status set_cpuid(int fd, const struct snapshot_vcpu *v,
 				 struct nst_error *e)
 {

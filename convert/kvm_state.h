@@ -25,6 +25,10 @@ enum nst_status kvm_vcpu_get(int kvm_fd, int vcpu_fd, struct snapshot_vcpu *v,
 enum nst_status kvm_vcpu_set(int vcpu_fd, const struct snapshot_vcpu *v,
 			     struct nst_error *e);
 
+/* KVM_GET_SUPPORTED_CPUID; *out is the caller's to free. */
+enum nst_status kvm_supported_cpuid(int kvm_fd, struct kvm_cpuid2 **out,
+				    struct nst_error *e);
+
 /* The whole VM.  ram: the guest's memory, host pointers included; the snapshot
  * borrows it.  vm_fd may be -1: no irqchip, PIT or clock. */
 enum nst_status nstate_capture(int kvm_fd, int vm_fd, const int *vcpu_fds,

@@ -30,7 +30,7 @@ dist:
 coverage: deps-proof
 	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
 	@$(MAKE) --no-print-directory COVERAGE=1 all
-	@$(MAKE) --no-print-directory COVERAGE=1 -k run-checks \
+	@$(MAKE) --no-print-directory COVERAGE=1 -k run-checks check-qemu \
 		CLI_TESTS='$(filter-out %/sandbox.sh,$(CLI_TESTS))'
 	@mk/coverage build/coverage
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/check/caps.h"
+#include "convert/kvm_state.h"
 
 /* The leaves that the rules look at. */
 static const struct { uint32_t function, index; } leaves[] = {
@@ -108,17 +109,9 @@ void caps_write(const struct caps_file *c, FILE *f)
 static enum nst_status host_cpuid(int fd, struct caps_file *out,
 				  struct nst_error *e)
 {
-	enum { MOST = 256 };
-	struct kvm_cpuid2 *list = calloc(1, sizeof *list +
-					 MOST * sizeof *list->entries);
-	enum nst_status st = NST_OK;
+	struct kvm_cpuid2 *list;
+	enum nst_status st = kvm_supported_cpuid(fd, &list, e);
 
-	if (!list)
-		return nst_fail(e, NST_SYSTEM, "out of memory");
-	list->nent = MOST;
-	if (ioctl(fd, KVM_GET_SUPPORTED_CPUID, list) < 0)
-		st = nst_fail(e, NST_SYSTEM, "KVM_GET_SUPPORTED_CPUID: %s",
-			      strerror(errno));
 	for (uint32_t i = 0; !st && i < list->nent; i++)
 		take_leaf(out, &list->entries[i]);
 	free(list);

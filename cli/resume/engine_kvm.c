@@ -105,10 +105,32 @@ static enum nst_status make_vm(struct engine *g, struct snapshot *s,
 	return NST_OK;
 }
 
+/* A migration stream has no CPUID table: the host's then. */
+static enum nst_status host_cpuid(struct engine *g, struct snapshot_vcpu *v,
+				  struct nst_error *e)
+{
+	struct kvm_cpuid2 *list;
+	enum nst_status st = kvm_supported_cpuid(g->kvm, &list, e);
+	size_t size = st ? 0 : list->nent * sizeof *v->cpuid;
+
+	if (st)
+		return st;
+	v->cpuid = malloc(size);
+	if (v->cpuid) {
+		memcpy(v->cpuid, list->entries, size);
+		v->ncpuid = list->nent;
+		v->have |= 1u << SN_CPUID;
+	}
+	free(list);
+	return v->cpuid ? NST_OK : nst_fail(e, NST_SYSTEM, "out of memory");
+}
+
 static enum nst_status make_vcpu(struct engine *g, struct snapshot *s,
 				 unsigned i, struct nst_error *e)
 {
 	struct kvm_cpu *c = &g->cpu[i];
+	struct snapshot_vcpu *v = &s->vcpu[i];
+	enum nst_status st;
 
 	c->g = g;
 	c->id = i;
@@ -121,7 +143,8 @@ static enum nst_status make_vcpu(struct engine *g, struct snapshot *s,
 		c->run = NULL;
 		return failed(e, "mapping a vCPU");
 	}
-	return kvm_vcpu_set(c->fd, &s->vcpu[i], e);
+	st = snapshot_has(v, SN_CPUID) ? NST_OK : host_cpuid(g, v, e);
+	return st ? st : kvm_vcpu_set(c->fd, v, e);
 }
 
 static enum nst_status set_vm_state(struct engine *g, const struct snapshot *s,

@@ -67,7 +67,11 @@ status 0 timeout 60 "$n" resume "$T/blob" --ram "$T/ram" --regs "$T/regs" \
 says 'registers are missing'
 says 'VMREAD (built-in L1) *172$'
 status 3 r "$T/blob" --until io:0x10=700
-status 4 r "$start" --engine kvm --max-insns 1
+status 2 r "$start" --engine kvm --max-insns 1
+one_line
+status 2 r "$start" --engine kvm --until rip:0x200000
+status 0 r "$start" --engine auto --max-insns 1
+status 4 r "$start" --engine kvm --until io:0x10=60
 one_line
 # Another CPU than the snapshot's: CPUID is that model's.
 status 0 r "$start" --cpu icelake-server,-pku --max-insns 10 -o "$T/ice"

@@ -30,7 +30,7 @@ $(BUILD)/native: $(NATIVE_SRC) tests/native/native.h $(BUILD)/libhvcore.a \
 # stack grow with every instruction.  (slow.c and run.c call by pointer.)
 DISPATCH_O := $(filter-out %/slow.o %/run.o %/io.o,\
 	$(filter $(BUILD)/obj/hvcore/exec/%.o,$(HVCORE_O)))
-ifeq ($(SANITIZE)$(FUZZ),)
+ifeq ($(SANITIZE)$(FUZZ)$(COVERAGE),)
 CHECKS += check-dispatch
 endif
 .PHONY: check-dispatch
