@@ -39,9 +39,10 @@ SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
 endif
 
 # A guest's process ends without writing its counts: there is one process then.
+# Counting gets between a call and its return, so that no tail call is left.
 ifdef COVERAGE
 OPT := -O1
-SAN := --coverage -DNSTATE_ONE_PROCESS
+SAN := --coverage -DNSTATE_ONE_PROCESS -DHV_TRAMPOLINE
 endif
 
 Q := $(if $(V),,@)
