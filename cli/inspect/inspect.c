@@ -74,6 +74,8 @@ static void print_layout(const struct inspect_options *o,
 			 const struct inspection *in, struct out *out)
 {
 	const struct identify_result *r = in->pool;
+	const char *verdict = o->from ? "given" :
+		identify_verdict_name(r->verdict);
 	char names[200];
 
 	out_begin(out, "layout");
@@ -81,11 +83,15 @@ static void print_layout(const struct inspect_options *o,
 		out_str(out, "name", NULL, "%s", o->from->id);
 		out_text(out, "  %-22s %s (as told)\n", "layout", o->from->id);
 	} else if (!r->count || r->verdict == IDENTIFY_NONE || r->empty) {
+		bool unfit = plan_unfit(&in->scan, false) ||
+			!(r->empty || !r->count);
+
+		if (unfit)
+			verdict = identify_verdict_name(IDENTIFY_NONE);
 		out_str(out, "name", NULL, "%s", "");
-		out_text(out, "  %-22s %s\n", "layout",
-			 !plan_unfit(&in->scan, false) &&
-			 (r->empty || !r->count) ? "any: nothing is set" :
-			 "none that is known fits; shown as the newest");
+		out_text(out, "  %-22s %s\n", "layout", unfit ?
+			 "none that is known fits; shown as the newest" :
+			 "any: nothing is set");
 	} else {
 		identify_group_name(r, r->candidate[0].group, names,
 				    sizeof names);
@@ -97,8 +103,7 @@ static void print_layout(const struct inspect_options *o,
 		out_text(out, "\n");
 		out_str(out, "alike", NULL, "%s", names);
 	}
-	out_str(out, "verdict", NULL, "%s", o->from ? "given" :
-		identify_verdict_name(r->verdict));
+	out_str(out, "verdict", NULL, "%s", verdict);
 	out_u64(out, "margin", NULL, r->margin);
 	/* What speaks against the next best answer. */
 	for (unsigned i = 1; i < r->count && !o->from; i++) {
