@@ -271,7 +271,7 @@ int cmd_diff(int argc, char **argv)
 	st = open_sides(&d);
 	if (st)
 		return st;
-	d.out = out_open(a.json, stdout);
+	d.out = out_open(a.json, cli_quiet ? fopen("/dev/null", "w") : stdout);
 	out_str(d.out, "layout_a", NULL, "%s", d.side[0].layout->id);
 	out_str(d.out, "layout_b", NULL, "%s", d.side[1].layout->id);
 	out_list(d.out, "differences");
