@@ -29,6 +29,9 @@ install: all
 	for m in $(MAN_PAGES); do \
 		$(INSTALL) -D -m 644 $$m \
 		$(DESTDIR)$(MANDIR)/man$${m##*.}/$${m##*/} || exit 1; done
+	$(INSTALL) -d $(DESTDIR)$(SHAREDIR)/nstate/schemas
+	$(INSTALL) -m 644 $(wildcard docs/schemas/*.json) \
+		$(DESTDIR)$(SHAREDIR)/nstate/schemas
 	if [ -f completions/nstate.bash ]; then \
 	$(INSTALL) -D -m 644 completions/nstate.bash \
 		$(DESTDIR)$(SHAREDIR)/bash-completion/completions/nstate; \
