@@ -27,6 +27,7 @@ class Schemas:
             self.validators[n] = jsonschema.Draft202012Validator(
                 s, resolver=resolver)
         self.seen = set()      # "common#/$defs/broken/properties/rule"
+        self.lacked = set()    # the keys that some document did without
         self.damaged = set()
 
     # -- references ------------------------------------------------------------------
@@ -77,6 +78,9 @@ class Schemas:
             self.seen.add(place)
             if "enum" in node:
                 self.seen.add("%s/enum/%s" % (place, value))
+            for k in node.get("properties", ()) if isinstance(value, dict) else ():
+                if k not in value:
+                    self.lacked.add("%s/properties/%s" % (place, k))
         self.walk(name, "", self.text[name], document, visit)
 
     # -- damage ----------------------------------------------------------------------
@@ -158,3 +162,10 @@ class Schemas:
             for v in node.get("enum", ()):
                 missing.append("%s/enum/%s" % (place, v))
         return [m for m in missing if m not in self.seen]
+
+    def needless(self):
+        """Keys that are optional, and that no document did without."""
+        return [p for place, node in self.parts() for k in node.get("properties", ())
+                for p in ["%s/properties/%s" % (place, k)]
+                if k not in node.get("required", ()) and p in self.seen and
+                p not in self.lacked]
