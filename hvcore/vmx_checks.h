@@ -57,6 +57,7 @@ struct vmx_check_ctx {
 	unsigned linear_bits;          /* 48 or 57: CR4.LA57 supported */
 	uint64_t cr4_reserved;         /* bits the CPU does not know */
 	uint64_t efer_reserved;
+	uint64_t perf_reserved;        /* of IA32_PERF_GLOBAL_CTRL */
 	bool host_lma;                 /* of the processor at the entry */
 	bool has_rtm;                  /* pending debug exceptions bit 16 */
 	bool msr_counts;               /* the L0 refuses MSR areas that are longer

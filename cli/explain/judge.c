@@ -47,7 +47,8 @@ void dump_any_cpu(const struct dump *d, struct vmx_caps *caps,
 	*x = (struct vmx_check_ctx){
 		.caps = caps, .maxphyaddr = 52, .long_mode = true,
 		.linear_bits = la57 >> 12 & 1 ? 57 : 48,
-		.efer_reserved = ~0xd01ull, .has_rtm = true, .current = ~0ull,
+		.efer_reserved = ~0xd01ull,
+		.perf_reserved = ~0x1ffff0000ffffull, .has_rtm = true, .current = ~0ull,
 	};
 }
 

@@ -24,9 +24,7 @@ static uint64_t field(const struct vmx_check_ctx *x, int idx)
 #define UNUSABLE(S) (AR(S) & AR_UNUSABLE)
 #define VM86 (V(GUEST_RFLAGS) >> 17 & 1)
 #define FLAG_IF_BIT 0x200u
-/* IA32_PERF_GLOBAL_CTRL: 8 general and 3 fixed counters are the most that a
- * model here offers. */
-#define PERF_RESERVED (~0x7000000ffull)
+#define PERF_RESERVED (x->perf_reserved)
 #define DEBUGCTL_RESERVED (~0xdfc3ull)
 
 static uint32_t secondary(const struct vmx_check_ctx *x)

@@ -78,6 +78,20 @@ static uint64_t efer_reserved(const struct vcpu *c)
 	return ~known;
 }
 
+/* A bit for each counter that CPUID tells of; the MSR comes with version 2. */
+static uint64_t perf_reserved(struct vcpu *c)
+{
+	uint32_t r[4];
+	unsigned general, fixed;
+
+	cpuid_query(c, 0xa, 0, r);
+	general = r[0] >> 8 & 0xff;
+	fixed = r[3] & 0x1f;
+	if ((r[0] & 0xff) < 2 || general > 32 || fixed > 16)
+		return ~0ull;
+	return ~(((1ull << general) - 1) | ((1ull << fixed) - 1) << 32);
+}
+
 void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
 		      struct vmx_check_ctx *x)
 {
@@ -90,6 +104,7 @@ void hv_check_context(struct vcpu *c, const uint8_t *page, uint64_t vmcs_pa,
 		.linear_bits = cpu_has(c, 7, 0, 2, 16) ? 57 : 48,
 		.cr4_reserved = cr4_reserved(c),
 		.efer_reserved = efer_reserved(c),
+		.perf_reserved = perf_reserved(c),
 		.host_lma = c->efer & EFER_LMA,
 		.has_rtm = cpu_has(c, 7, 0, 1, 11),
 		.msr_counts = c->vm->l0->msr_counts,

@@ -313,7 +313,8 @@ static void make(struct subject *s, const struct check_case *k)
 	s->x = (struct vmx_check_ctx){
 		.l = vmx_layout(), .page = s->page, .caps = &s->caps,
 		.maxphyaddr = 46, .long_mode = true, .linear_bits = 48,
-		.efer_reserved = ~0xd01ull, .host_lma = true, .msr_counts = true,
+		.efer_reserved = ~0xd01ull, .perf_reserved = ~0x7000000ffull,
+		.host_lma = true, .msr_counts = true,
 		.read = read_ram, .arg = s, .current = 0x7000 };
 	for (size_t n = 0; n < sizeof good / sizeof *good; n++)
 		put(s, good[n].field, good[n].v);
