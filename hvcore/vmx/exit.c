@@ -178,9 +178,6 @@ static void host_msrs(struct vcpu *c)
 	}
 }
 
-/* CR0's bits that a transition leaves alone (SDM 27.3.2.1, 28.5.1). */
-#define CR0_KEPT (CR0_CD | CR0_NW | CR0_ET)
-
 static void load_host(struct vcpu *c)
 {
 	struct vmx *v = c->vmx;

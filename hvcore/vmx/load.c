@@ -153,8 +153,6 @@ static void load_controlled(struct vcpu *c)
 	}
 }
 
-#define CR0_KEPT (CR0_CD | CR0_NW | CR0_ET)
-
 void vmx_load_guest(struct vcpu *c)
 {
 	struct vmx *v = c->vmx;

@@ -60,11 +60,29 @@ static enum nst_status check_header(const struct vcpu *c, const struct header *h
 	return NST_OK;
 }
 
+/* What KVM checks again of a vmcs12 whose L2 goes on: all that does not depend on
+ * where L2 has got to since. */
+static enum nst_status check_vmcs12(struct vcpu *c, struct nst_error *e)
+{
+	struct vmx *v = c->vmx;
+	struct vmx_check_ctx x;
+
+	hv_check_context(c, v->page, v->current, &x);
+	x.host_lma = v->ctl.exit & EXIT_HOST64;
+	for (unsigned n = 0; n < vmx_check_count; n++)
+		if (vmx_checks[n].kvm && !vmx_check_holds(&vmx_checks[n], &x))
+			return nst_fail(e, NST_BAD_INPUT, "L2 cannot go on: %s (rule "
+					"%s, SDM %s)", vmx_checks[n].sentence,
+					vmx_checks[n].id, vmx_checks[n].section);
+	return NST_OK;
+}
+
 /* L2 was running: its registers are in the vCPU already. */
 static enum nst_status enter_guest(struct vcpu *c, const struct header *h,
 				   const uint8_t *blob, struct nst_error *e)
 {
 	struct vmx *v = c->vmx;
+	enum nst_status st;
 
 	vmx_decode_controls(c);
 	if (v->ctl.sec & SEC_SHADOW &&
@@ -72,6 +90,9 @@ static enum nst_status enter_guest(struct vcpu *c, const struct header *h,
 	    h->size < HEADER + 2 * PAGE)
 		return nst_fail(e, NST_BAD_INPUT, "VMCS shadowing is on and the "
 				"nested state lacks the shadow vmcs12");
+	st = check_vmcs12(c, e);
+	if (st)
+		return st;
 	/* As KVM: segments come from the vmcs12, which tells more of unusable
 	 * ones than kvm_sregs can. */
 	vmx_load_segments(c);

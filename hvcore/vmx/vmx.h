@@ -148,6 +148,10 @@ struct ept_slot {
 	uint64_t reserved;        /* bits that a good entry has clear */
 };
 
+/* CR0's bits that a transition leaves alone (SDM 27.3.2.1, 28.5.1): ET, NW, CD and
+ * what is reserved. */
+#define CR0_KEPT (CR0_CD | CR0_NW | CR0_ET | 0xffffffff1ffaffc0ull)
+
 /* Rows of checks.def, and bytes of a vmx_check_ctx.seen in whole words. */
 #define RECHECK_WORDS 4
 #define SEEN_BYTES ((VMCS_FIELD_COUNT + 7) / 8 * 8)

@@ -63,3 +63,46 @@ fuzz-run: $(FUZZ_BIN) $(FUZZ_SEEDS)/stream
 			tests/fuzz/corpus 2>&1 | tail -n 12 || exit 1; \
 	done
 	@[ -z "$$(ls $(BUILD)/fuzz-found)" ] || { ls $(BUILD)/fuzz-found; false; }
+
+# The core: states and code at random, over snapshots of nested VMs.
+HELP += 'make fuzz-core          libFuzzer on the core itself, FUZZ_TIME seconds'
+CORE_SEEDS := $(BUILD)/core-seeds
+CORE_SRC := tests/fuzz/fuzz_core.c tests/fuzz/fuzz_core.h
+CHECKS += check-fuzz-core
+
+$(BUILD)/tests/fuzz/core-seeds: tests/fuzz/core_seeds.c tests/fuzz/fuzz_core.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -fsanitize=fuzzer-no-link%,$(CFLAGS_ALL)) -o $@ $<
+
+$(CORE_SEEDS)/0: $(BUILD)/tests/fuzz/core-seeds
+	$(Q)mkdir -p $(CORE_SEEDS)
+	$(Q)$< $(CORE_SEEDS)
+
+$(BUILD)/tests/fuzz/replay-core: tests/fuzz/replay.c $(CORE_SRC) $(LIBS)
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c tests/fuzz/fuzz_core.c \
+		$(LIBS) $(PKGLIBS) $(LDFLAGS)
+
+.PHONY: check-fuzz-core fuzz-core fuzz-core-run
+check-fuzz-core: $(BUILD)/tests/fuzz/replay-core $(CORE_SEEDS)/0
+	@$< $(CORE_SEEDS)/* $(wildcard tests/fuzz/core/*)
+
+fuzz-core:
+	@$(MAKE) --no-print-directory FUZZ=1 fuzz-core-run
+
+$(BUILD)/tests/fuzz/fuzz-core: $(CORE_SRC) $(LIBS)
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ tests/fuzz/fuzz_core.c $(LIBS) \
+		$(PKGLIBS) $(LDFLAGS)
+
+fuzz-core-run: $(BUILD)/tests/fuzz/fuzz-core $(CORE_SEEDS)/0
+	@mkdir -p $(BUILD)/fuzz-corpus/core $(BUILD)/fuzz-found
+	@$(BUILD)/tests/fuzz/fuzz-core -max_total_time=$(FUZZ_TIME) -max_len=1024 \
+		-timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix=$(BUILD)/fuzz-found/core- \
+		$(BUILD)/fuzz-corpus/core $(CORE_SEEDS) $(wildcard tests/fuzz/core) \
+		2>&1 | tail -n 40
+	@[ -z "$$(ls $(BUILD)/fuzz-found)" ] || { ls $(BUILD)/fuzz-found; false; }
