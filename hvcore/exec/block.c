@@ -327,13 +327,19 @@ static void drop_dead_flags(struct block *b)
 
 static void fuse_last(struct block *b)
 {
-	insn_fn *f;
+	struct insn *last = &b->insns[b->n - 1];
+	insn_fn *both, *all = NULL;
 
 	if (b->n < 2)
 		return;
-	f = fuse_find(&b->insns[b->n - 2], &b->insns[b->n - 1]);
-	if (f)
-		b->insns[b->n - 2].fn = f;
+	both = fuse_find(last - 1, last);
+	both = both ? both : jump_find(last - 1, last);
+	if (b->n > 2)
+		all = triple_find(last - 2, last - 1, last);
+	if (both)
+		last[-1].fn = both;
+	if (all)
+		last[-2].fn = all;
 }
 
 static void fuse_pairs(struct block *b)

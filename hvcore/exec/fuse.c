@@ -145,25 +145,40 @@ static const struct fusion fusions[] = {
 	RESULT_ROWS(64, 3)
 };
 
-static bool is_jcc(const struct insn_row *r)
+static bool is_relative(const struct insn_row *r)
 {
-	if (!r || (r->operands != X_JB && r->operands != X_JZ))
-		return false;
-	return r->map ? (r->opcode & 0xf0) == 0x80 : (r->opcode & 0xf0) == 0x70;
+	return r && (r->operands == X_JB || r->operands == X_JZ);
+}
+
+int fuse_condition(const struct insn *i)
+{
+	const struct insn_row *r = insn_row(i);
+
+	if (!is_relative(r) || (r->opcode & 0xf0) != (r->map ? 0x80 : 0x70))
+		return -1;
+	return r->opcode & 15;
+}
+
+bool fuse_is_jmp(const struct insn *i)
+{
+	const struct insn_row *r = insn_row(i);
+
+	return is_relative(r) && !r->map && (r->opcode == 0xe9 || r->opcode == 0xeb);
 }
 
 insn_fn *fuse_find(const struct insn *first, const struct insn *second)
 {
-	const struct insn_row *a = insn_row(first), *b = insn_row(second);
+	const struct insn_row *a = insn_row(first);
+	int cc = fuse_condition(second);
 
-	if (!a || !a->family || !is_jcc(b))
+	if (!a || !a->family || cc < 0)
 		return NULL;
 	for (unsigned n = 0; n < sizeof fusions / sizeof fusions[0]; n++) {
 		const struct fusion *f = &fusions[n];
 
 		if (f->family == a->family &&
 		    f->family->fn[f->form][f->size] == first->fn)
-			return f->fn[b->opcode & 15];
+			return f->fn[cc];
 	}
 	return NULL;
 }

@@ -329,12 +329,12 @@ static bool row_put(struct vcpu *c, const struct row *r, uint32_t index,
 		return r->write(c, v, host);
 	if (r->kind == KIND_COMMAND)
 		return host || !(v & ~r->mask);
-	if (!host) {
-		if (r->check == CHK_DROP)
-			return true;
-		if (!value_ok(c, r, v, row_get(c, r, index)))
-			return false;
-	}
+	if (!host && r->check == CHK_DROP)
+		return true;
+	/* What transitions save and load again has to be good from the beginning. */
+	if ((!host || r->check == CHK_CANON || r->check == CHK_TYPE) &&
+	    !value_ok(c, r, v, row_get(c, r, index)))
+		return false;
 	if (r->kind == KIND_KEPT)
 		return model_msr_set(c, index, v);
 	*field(c, r, index) = v;

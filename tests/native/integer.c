@@ -420,6 +420,61 @@ static void append_branch(struct rng *r, struct native_case *c)
 	memcpy(p + 2, &rel, 4);
 }
 
+static void put_rr(struct native_case *c, bool wide, uint8_t op, unsigned reg,
+		   unsigned rm)
+{
+	uint8_t *p = c->code.bytes + c->code.len;
+
+	p[0] = (uint8_t)(0x40 | wide << 3 | (reg >> 3) << 2 | rm >> 3);
+	p[1] = op;
+	p[2] = (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7));
+	c->code.len += 3;
+	c->code.insns++;
+}
+
+static void put_ri(struct native_case *c, struct rng *r, bool wide, unsigned ext,
+		   unsigned rm)
+{
+	uint32_t imm = (uint32_t)rng_value(r);
+
+	put_rr(c, wide, 0x81, ext, rm);
+	memcpy(c->code.bytes + c->code.len, &imm, 4);
+	c->code.len += 4;
+}
+
+/* What exec/triple.c makes one handler of, with the branch that follows: a MOV and
+ * arithmetic on the register that it wrote. */
+static void append_triple(struct rng *r, struct native_case *c)
+{
+	unsigned to = rng_below(r, 15), other = rng_below(r, 15);
+	bool wide = rng_below(r, 2), load = rng_below(r, 2);
+	uint32_t disp = rng_below(r, 1000);
+
+	if (load) {
+		put_rr(c, wide, 0x8b, to, R_R15);
+		c->code.bytes[c->code.len - 1] &= 0xbf; /* [r15 + disp32] */
+		memcpy(c->code.bytes + c->code.len, &disp, 4);
+		c->code.len += 4;
+	} else {
+		put_rr(c, wide, 0x89, rng_below(r, 15), to);
+	}
+	c->undefined = 0;
+	switch (rng_below(r, 7)) {
+	case 0: put_rr(c, wide, 0x39, other, to); break;  /* cmp */
+	case 1: put_rr(c, wide, 0x39, to, other); break;
+	case 2: put_ri(c, r, wide, 7, to); break;
+	case 3: put_rr(c, wide, 0x29, other, to); break;  /* sub */
+	case 4: put_ri(c, r, wide, 5, to); break;
+	case 5:
+		put_rr(c, wide, 0x85, to, to);            /* test */
+		c->undefined = FLAG_AF;
+		break;
+	default:
+		put_ri(c, r, wide, 4, to);                /* and */
+		c->undefined = FLAG_AF;
+	}
+}
+
 bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 {
 	unsigned want = 1 + rng_below(r, 20);
@@ -434,6 +489,8 @@ bool gen_sequence(struct native *n, struct rng *r, struct native_case *c)
 	c->approximate = false;
 	for (unsigned tries = 0; tries < 2000 && c->code.insns < want; tries++)
 		append(n, r, c);
+	if (!rng_below(r, 3) && c->code.len + 24 < sizeof c->code.bytes)
+		append_triple(r, c);
 	append_branch(r, c);
 	random_state(r, &c->in);
 	c->in.r[R_R15] = NATIVE_BUF + 0x2000 + rng_below(r, 64);
