@@ -10,6 +10,7 @@
 
 #define EPT_ADDR 0x000ffffffffff000ull
 #define EPT_D 0x200ull
+#define MOST_ANSWERS 64u  /* for one instruction */
 #define EPT_LEAF 0x37ull /* read, write, execute, write-back */
 
 /* -- quietly ------------------------------------------------------------------------ */
@@ -163,6 +164,15 @@ static void reinject(struct vcpu *c)
 	cpu_pend(c, PEND_INJECT);
 }
 
+/* There is no L1 for it to reach: it is acknowledged, and is over. */
+static void take_interrupt(struct vcpu *c)
+{
+	if (!(c->vmx->ctl.exit & EXIT_ACK_INTR))
+		board_intr_ack(c);
+	if (c->lapic)
+		lapic_eoi(c->lapic);
+}
+
 static void close_window(struct vcpu *c, uint32_t control)
 {
 	struct vmx *v = c->vmx;
@@ -189,7 +199,7 @@ static bool answer(struct vcpu *c, uint32_t reason)
 	case XR_EPT_VIOLATION: ept_violation(c); return true;
 	case XR_PML_FULL: drain_pml(c); return true;
 	case XR_EXCEPTION: reinject(c); return true;
-	case XR_EXTINT: return true; /* there is no L1 for it to reach */
+	case XR_EXTINT: take_interrupt(c); return true;
 	case XR_INTR_WINDOW: close_window(c, PROC_INTR_WINDOW); return true;
 	case XR_NMI_WINDOW: close_window(c, PROC_NMI_WINDOW); return true;
 	case XR_PTIMER:
@@ -199,12 +209,29 @@ static bool answer(struct vcpu *c, uint32_t reason)
 	return false;
 }
 
+/* L2 that comes back again and again without having run an instruction would do so for
+ * ever: some structure of L1's is such that no answer here mends it. */
+static void check_progress(struct vcpu *c, uint32_t reason)
+{
+	struct vmx *v = c->vmx;
+
+	if (v->answered_at != cpu_icount(c)) {
+		v->answered_at = cpu_icount(c);
+		v->answers = 0;
+	} else if (++v->answers > MOST_ANSWERS) {
+		cpu_stop(c, HV_STOP_UNSUPPORTED, "the built-in L1 answers exit %u at "
+			 "0x%llx again and again, and L2 does not go on", reason,
+			 (unsigned long long)c->r[R_RIP]);
+	}
+}
+
 bool vmx_builtin_l1(struct vcpu *c, uint32_t reason, uint64_t qual)
 {
 	struct vm *vm = c->vm;
 
 	if (!vm->builtin_l1)
 		return false;
+	check_progress(c, reason);
 	if (reason < 128)
 		vm->stats.builtin[reason]++;
 	if (vm->ops.vmexit)

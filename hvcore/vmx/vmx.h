@@ -208,6 +208,10 @@ struct vmx {
 	unsigned after_value;
 	uint32_t nested_size;     /* of the buffer that was loaded */
 	struct ept_slot ept[EPT_SLOTS];
+	/* builtin.c: the instruction count at its last answer, and how many there were
+	 * at that. */
+	uint64_t answered_at;
+	unsigned answers;
 };
 
 /* What rests on a field of the current VMCS is looked at by the next entry. */
