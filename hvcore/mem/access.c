@@ -41,7 +41,8 @@ static bool page_has_bp(const struct vcpu *c, uint64_t page)
 	return false;
 }
 
-/* A breakpoint met is a trap: it waits for the end of the instruction. */
+/* A breakpoint met is a trap: it waits for the end of the instruction.  Called once
+ * the access can no longer fault: what is done over meets it then. */
 static void note_data(struct vcpu *c, uint64_t lin, unsigned len, bool write)
 {
 	uint64_t dr7 = c->dr[7], hit = 0;
@@ -207,42 +208,40 @@ static void read_all(struct vcpu *c, uint64_t lin, void *buf, unsigned len,
 		     enum tlb_class cls)
 {
 	uint8_t *out = buf;
+	uint64_t at = wrap(c, lin), end = at + len;
 	struct target t;
 
-	lin = wrap(c, lin);
-	check_bps(c, lin, len, false);
-	if (piece(lin, len) < len)
-		resolve_all(c, lin, len, ACC_READ, cls);
-	while (len) {
-		unsigned n = piece(lin, len);
+	if (piece(at, len) < len)
+		resolve_all(c, at, len, ACC_READ, cls);
+	for (lin = at; lin != end;) {
+		unsigned n = piece(lin, (unsigned)(end - lin));
 
 		resolve(c, wrap(c, lin), ACC_READ, cls, &t);
 		target_read(c, &t, out, n);
 		out += n;
 		lin += n;
-		len -= n;
 	}
+	check_bps(c, at, len, false);
 }
 
 static void write_all(struct vcpu *c, uint64_t lin, const void *buf,
 		      unsigned len, enum tlb_class cls)
 {
 	const uint8_t *in = buf;
+	uint64_t at = wrap(c, lin), end = at + len;
 	struct target t;
 
-	lin = wrap(c, lin);
-	check_bps(c, lin, len, true);
-	if (piece(lin, len) < len)
-		resolve_all(c, lin, len, ACC_WRITE, cls);
-	while (len) {
-		unsigned n = piece(lin, len);
+	if (piece(at, len) < len)
+		resolve_all(c, at, len, ACC_WRITE, cls);
+	for (lin = at; lin != end;) {
+		unsigned n = piece(lin, (unsigned)(end - lin));
 
 		resolve(c, wrap(c, lin), ACC_WRITE, cls, &t);
 		target_write(c, &t, in, n);
 		in += n;
 		lin += n;
-		len -= n;
 	}
+	check_bps(c, at, len, true);
 }
 
 /* -- the slow paths of the accessors ------------------------------------- */
@@ -304,8 +303,8 @@ uint64_t mem_read_slow(struct vcpu *c, const struct insn *i, uint64_t lin,
 		return v;
 	}
 	lin = wrap(c, lin);
-	check_bps(c, lin, size, false);
 	resolve(c, lin, ACC_READ, tlb_class_of(c), &t);
+	check_bps(c, lin, size, false);
 	if (likely(t.host))
 		return load_sized(t.host, size);
 	target_read(c, &t, &v, size);

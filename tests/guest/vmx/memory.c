@@ -216,6 +216,39 @@ static void test_eptp_switching(void)
 	CHECK_EQ(vmread(VMCS_VM_EXIT_INTR_INFO), 0x80000306);
 }
 
+/* -- a data breakpoint where EPT has a hole -------------------------------------------------- */
+extern u8 watch_after[];
+
+static void l2_watched(void)
+{
+	__asm__ volatile("movq %0, %%dr0; movq %1, %%dr7; movb $1, (%0);"
+			 "watch_after: nop; vmcall"
+			 : : "r"(AREA_PAGE(3)), "r"(0x10401ull) : "memory");
+}
+
+/* The write that exits has not been made: nothing waits in the exit, and the trap
+ * comes behind the instruction when it is done over. */
+static void test_watched_hole(void)
+{
+	u64 leaf = ept_area[3];
+
+	/* L2's DR7 goes into the VMCS and back. */
+	if (!setup(l2_watched, 0) || !control(VMCS_VM_EXIT_CONTROLS, 4) ||
+	    !control(VMCS_VM_ENTRY_CONTROLS, 4))
+		return;
+	vmwrite(VMCS_EXCEPTION_BITMAP, 2);
+	ept_area[3] = 0;
+	invept();
+	CHECK_EQ(run(), EXIT_EPT_VIOLATION);
+	CHECK_EQ(vmread(VMCS_GUEST_PENDING_DBG_EXCEPTIONS), 0);
+	ept_area[3] = leaf;
+	CHECK_EQ(run(), EXIT_EXCEPTION);
+	CHECK_EQ(vmread(VMCS_VM_EXIT_INTR_INFO), 0x80000301);
+	CHECK_EQ(vmread(VMCS_EXIT_QUALIFICATION) & 0xf, 1);
+	CHECK_EQ(vmread(VMCS_GUEST_RIP), (u64)watch_after);
+	vmwrite(VMCS_GUEST_DR7, 0x400);
+}
+
 /* -- events whose delivery meets a hole ------------------------------------------------------ */
 static void l2_int(void)
 {
@@ -512,6 +545,7 @@ void test_memory(void)
 	test_pml();
 	test_pml_again();
 	test_eptp_switching();
+	test_watched_hole();
 	test_interrupted_delivery();
 	test_ve();
 	test_spp();
