@@ -24,8 +24,9 @@ check-selftests: deps-proof
 	@$(MAKE) --no-print-directory $(BUILD)/nstate
 	@tests/kvm/selftests $(BUILD)
 
-HELP += 'make check-kvm-qemu     QEMU on that KVM loads real streams (NSTATE_CONTAINERS=)'
+HELP += 'make check-kvm-qemu     QEMU on that KVM saves a VM inside L2, and takes it again'
 .PHONY: check-kvm-qemu
 check-kvm-qemu: deps-proof
-	@$(MAKE) --no-print-directory $(BUILD)/nstate
+	@$(MAKE) --no-print-directory $(BUILD)/nstate $(BUILD)/nstate-static \
+		$(BUILD)/bench/counter.elf
 	@tests/kvm/check-qemu $(BUILD)
