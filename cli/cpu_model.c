@@ -116,9 +116,6 @@ enum nst_status cpu_model_set(struct vcpu *c, const char *text,
 	table.ncpuid = v.ncpuid;
 	if (!st)
 		st = hv_vcpu_load(c, &table, e);
-	free(v.msrs);
-	free(v.xsave);
-	free(v.cpuid);
-	free(v.nested);
+	snapshot_vcpu_clear(&v);
 	return st;
 }

@@ -51,14 +51,6 @@ static void print_registers(const struct snapshot_vcpu *v)
 		(unsigned long long)v->sregs.efer);
 }
 
-static void free_vcpu_state(struct snapshot_vcpu *v)
-{
-	free(v->msrs);
-	free(v->xsave);
-	free(v->cpuid);
-	free(v->nested);
-}
-
 void run_report_stop(struct vm *vm, const struct hv_stop *stop)
 {
 	struct vcpu *c = hv_vcpu(vm, stop->vcpu);
@@ -76,7 +68,7 @@ void run_report_stop(struct vm *vm, const struct hv_stop *stop)
 	print_bytes(bytes, len);
 	fprintf(stderr, "\n  %s\n", text);
 	print_registers(&v);
-	free_vcpu_state(&v);
+	snapshot_vcpu_clear(&v);
 }
 
 /* -- counts ------------------------------------------------------------------------------- */

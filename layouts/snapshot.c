@@ -19,16 +19,24 @@ struct snapshot *snapshot_new(uint32_t nvcpus)
 	return s;
 }
 
+void snapshot_vcpu_clear(struct snapshot_vcpu *v)
+{
+	free(v->msrs);
+	free(v->xsave);
+	free(v->cpuid);
+	free(v->nested);
+	v->msrs = NULL;
+	v->xsave = v->nested = NULL;
+	v->cpuid = NULL;
+	v->nmsrs = v->xsave_size = v->ncpuid = v->nested_size = 0;
+}
+
 void snapshot_free(struct snapshot *s)
 {
 	if (!s)
 		return;
-	for (uint32_t i = 0; i < s->nvcpus; i++) {
-		free(s->vcpu[i].msrs);
-		free(s->vcpu[i].xsave);
-		free(s->vcpu[i].cpuid);
-		free(s->vcpu[i].nested);
-	}
+	for (uint32_t i = 0; i < s->nvcpus; i++)
+		snapshot_vcpu_clear(&s->vcpu[i]);
 	for (uint32_t i = 0; i < s->nextra; i++)
 		free(s->extra[i].data);
 	if (s->release)

@@ -109,6 +109,8 @@ void snapshot_free(struct snapshot *s);
 /* Finds an MSR's entry in the list, or NULL. */
 struct kvm_msr_entry *snapshot_msr(const struct snapshot_vcpu *v,
 				   uint32_t index);
+/* Frees what v points to: MSRs, XSAVE, CPUID, nested state.  Its registers stay. */
+void snapshot_vcpu_clear(struct snapshot_vcpu *v);
 /* Copies the value of "key=" in origin into buf; false if there is none. */
 bool snapshot_origin(const struct snapshot *s, const char *key, char *buf,
 		     size_t len);

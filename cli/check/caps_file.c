@@ -157,14 +157,6 @@ enum nst_status caps_of_host(struct caps_file *out, struct nst_error *e)
 }
 
 /* -- the core's vCPU ------------------------------------------------------------------------ */
-static void free_saved(struct snapshot_vcpu *v)
-{
-	free(v->msrs);
-	free(v->xsave);
-	free(v->cpuid);
-	free(v->nested);
-}
-
 enum nst_status caps_of_vcpu(struct vcpu *c, struct caps_file *out,
 			     struct nst_error *e)
 {
@@ -179,7 +171,7 @@ enum nst_status caps_of_vcpu(struct vcpu *c, struct caps_file *out,
 		for (uint32_t i = 0; i < v.ncpuid; i++)
 			take_leaf(out, &v.cpuid[i]);
 	}
-	free_saved(&v);
+	snapshot_vcpu_clear(&v);
 	return st;
 }
 
@@ -212,6 +204,6 @@ enum nst_status caps_to_vcpu(const struct caps_file *in, struct vcpu *c,
 	table.nmsrs = VMX_CAPS_COUNT;
 	if (!st)
 		st = hv_vcpu_load(c, &table, e);
-	free_saved(&v);
+	snapshot_vcpu_clear(&v);
 	return st;
 }

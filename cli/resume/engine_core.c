@@ -55,10 +55,7 @@ static enum nst_status load_on_model(struct vcpu *c, const struct snapshot_vcpu 
 	if (!st)
 		st = hv_vcpu_load(c, &other, e);
 	free(other.msrs);
-	free(model.msrs);
-	free(model.cpuid);
-	free(model.xsave);
-	free(model.nested);
+	snapshot_vcpu_clear(&model);
 	return st;
 }
 

@@ -322,10 +322,7 @@ static enum nst_status kvm_save(struct engine *g, struct snapshot *s,
 	for (unsigned i = 0; i < g->ncpus; i++) {
 		struct snapshot_vcpu fresh = { 0 }, *v = &s->vcpu[i];
 		enum nst_status st = kvm_vcpu_get(g->kvm, g->cpu[i].fd, &fresh, e);
-		free(v->msrs);
-		free(v->xsave);
-		free(v->cpuid);
-		free(v->nested);
+		snapshot_vcpu_clear(v);
 		*v = fresh;
 		if (st)
 			return st;

@@ -71,14 +71,6 @@ static bool current(struct gdb *g, struct snapshot_vcpu *v)
 	return hv_vcpu_save(g->cpu, v, NULL) == NST_OK;
 }
 
-static void drop(struct snapshot_vcpu *v)
-{
-	free(v->msrs);
-	free(v->xsave);
-	free(v->cpuid);
-	free(v->nested);
-}
-
 static void read_registers(struct gdb *g)
 {
 	struct snapshot_vcpu v;
@@ -98,7 +90,7 @@ static void read_registers(struct gdb *g)
 		q->gs.selector };
 	p = put_hex(p, gpr, sizeof gpr);
 	put_hex(p, rest, sizeof rest);
-	drop(&v);
+	snapshot_vcpu_clear(&v);
 }
 
 static void write_registers(struct gdb *g, const char *hex)
@@ -123,7 +115,7 @@ static void write_registers(struct gdb *g, const char *hex)
 	r->rflags = (r->rflags & ~0xffffffffull) | flags;
 	if (!hv_vcpu_set_regs(g->cpu, r, NULL))
 		strcpy(g->out, "OK");
-	drop(&v);
+	snapshot_vcpu_clear(&v);
 }
 
 /* -- memory ------------------------------------------------------------------ */

@@ -10,13 +10,6 @@
 #include "hvcore/exec/families.h"
 #include "hvcore/exec/fuse.h"
 
-#define BRANCH(c, i, n) do {						\
-	const struct insn *j_ = (i) + 1;				\
-	if (cc_cond(c, n))						\
-		GOTO_TAKEN(c, j_);					\
-	GOTO_FALL(c, j_);						\
-} while (0)
-
 /* A miss goes on in the general form of the first alone. */
 #define MISS(name, form, size)						\
 static insn_result name##size##_##form##_miss(struct vcpu *c,		\
@@ -30,48 +23,48 @@ static insn_result name##size##_##form##_miss(struct vcpu *c,		\
 INSN(name##b##_rr_##n)							\
 {									\
 	do_##name##b(c, RD##b(c, i->rm), RD##b(c, i->reg));		\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FUSE_RI(name, b, n)						\
 INSN(name##b##_ri_##n)							\
 {									\
 	do_##name##b(c, RD##b(c, i->rm), (uint##b##_t)i->imm);		\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FUSE_RM(name, b, n)						\
 INSN(name##b##_rm_##n)							\
 {									\
 	LOAD_OR(name##b##_F_RMG_miss, b, c, i, v);			\
 	do_##name##b(c, RD##b(c, i->reg), v);				\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FUSE_MR(name, b, n)						\
 INSN(name##b##_mr_##n)							\
 {									\
 	LOAD_OR(name##b##_F_MRG_miss, b, c, i, v);			\
 	do_##name##b(c, v, RD##b(c, i->reg));				\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FUSE_MI(name, b, n)						\
 INSN(name##b##_mi_##n)							\
 {									\
 	LOAD_OR(name##b##_F_MIG_miss, b, c, i, v);			\
 	do_##name##b(c, v, (uint##b##_t)i->imm);			\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 /* with one */
 #define FUSE_WRR(name, b, n)						\
 INSN(name##b##_wrr_##n)							\
 {									\
 	WR##b(c, i->rm, do_##name##b(c, RD##b(c, i->rm), RD##b(c, i->reg))); \
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FUSE_WRI(name, b, n)						\
 INSN(name##b##_wri_##n)							\
 {									\
 	WR##b(c, i->rm, do_##name##b(c, RD##b(c, i->rm),		\
 				     (uint##b##_t)i->imm));		\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 
 #define EACH_CC(X, name, b)						\

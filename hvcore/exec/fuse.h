@@ -20,4 +20,12 @@ insn_fn *jump_find(const struct insn *first, const struct insn *jmp);
 /* The handler of both, or NULL: pair.c. */
 insn_fn *pair_find(const struct insn *first, const struct insn *second);
 
+/* The Jcc behind i, with condition n; for users of dispatch.h. */
+#define FUSED_BRANCH(c, i, n) do {					\
+	const struct insn *j_ = (i) + 1;				\
+	if (cc_cond(c, n))						\
+		GOTO_TAKEN(c, j_);					\
+	GOTO_FALL(c, j_);						\
+} while (0)
+
 #endif

@@ -12,13 +12,6 @@
 #include "hvcore/exec/families.h"
 #include "hvcore/exec/fuse.h"
 
-#define BRANCH(c, i, n) do {						\
-	const struct insn *j_ = (i) + 1;				\
-	if (cc_cond(c, n))						\
-		GOTO_TAKEN(c, j_);					\
-	GOTO_FALL(c, j_);						\
-} while (0)
-
 #define MISS(b)								\
 static insn_result load##b##_miss(struct vcpu *c, const struct insn *i)	\
 {									\
@@ -35,7 +28,7 @@ INSN(load_##op##b##_##form##_##n)					\
 	WR##b(c, i->reg, v);						\
 	i++;								\
 	do_##op##b(c, FIRST_##form(b), SECOND_##form(b));		\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 #define FIRST_vr(b) v
 #define SECOND_vr(b) RD##b(c, i->reg)
@@ -56,7 +49,7 @@ INSN(copy_##op##b##_##form##_##n)					\
 	i++;								\
 	v = do_##op##b(c, v, SECOND_##form(b));				\
 	WR##b(c, to, v);						\
-	BRANCH(c, i, n);						\
+	FUSED_BRANCH(c, i, n);					\
 }
 
 #define EACH_CC(X, op, form, b)						\

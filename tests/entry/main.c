@@ -408,14 +408,6 @@ static struct answer ask_check(struct good *g)
 	return a;
 }
 
-static void free_saved(struct snapshot_vcpu *v)
-{
-	free(v->msrs);
-	free(v->xsave);
-	free(v->cpuid);
-	free(v->nested);
-}
-
 /* Runs one instruction and says what became of the VMCS. */
 static struct answer run_one(struct good *g, struct snapshot_vcpu *after)
 {
@@ -465,7 +457,7 @@ static struct answer ask_core(struct good *g)
 
 	load(g);
 	a = run_one(g, &after);
-	free_saved(&after);
+	snapshot_vcpu_clear(&after);
 	return a;
 }
 
@@ -488,7 +480,7 @@ static void vmwrite(struct good *g, int field, uint64_t value)
 
 	at(g, STUB_VMWRITE, vmcs_fields[field].encoding, value);
 	run_one(g, &after);
-	free_saved(&after);
+	snapshot_vcpu_clear(&after);
 }
 
 /* Leaves what L1 has written in g->v.nested, where check looks. */
@@ -507,7 +499,7 @@ static struct answer ask_core_by_vmwrite(struct good *g, struct answer *check)
 	a = run_one(g, &after);
 	if (a.kind != ENTRY_EXIT)
 		die(g->path, "an entry with RFLAGS 0 does not fail");
-	free_saved(&after);
+	snapshot_vcpu_clear(&after);
 	vmwrite(g, VMCS_IDX_GUEST_RFLAGS, flags);
 	for (unsigned n = 1 + below(3); n; n--) {
 		int f = any_field(g);
@@ -520,12 +512,12 @@ static struct answer ask_core_by_vmwrite(struct good *g, struct answer *check)
 	if (hv_vcpu_save(g->c, &after, &(struct nst_error){ 0 }))
 		die(g->path, "cannot be saved");
 	memcpy(page, after.nested + BLOB_PAGE, VMCS12_SIZE);
-	free_saved(&after);
+	snapshot_vcpu_clear(&after);
 	*check = ask_check(g);
 	memset(&after, 0, sizeof after);
 	at(g, STUB_VMLAUNCH, 0, 0);
 	a = run_one(g, &after);
-	free_saved(&after);
+	snapshot_vcpu_clear(&after);
 	return a;
 }
 

@@ -262,15 +262,6 @@ static void unmake(struct machine *x)
 	munmap(x->area, RAM_SIZE + 2 * GUARD);
 }
 
-static void free_vcpu(struct snapshot_vcpu *v)
-{
-	free(v->msrs);
-	free(v->xsave);
-	free(v->cpuid);
-	free(v->nested);
-	memset(v, 0, sizeof *v);
-}
-
 /* False: a state that is refused, as it may be. */
 static bool load(struct machine *x, struct made *m)
 {
@@ -328,8 +319,8 @@ static void same(struct machine *a, struct machine *b)
 		    nested_size(&v) != nested_size(&w) ||
 		    memcmp(v.nested, w.nested, nested_size(&v)))
 			die("a machine that was saved and loaded went another way");
-		free_vcpu(&v);
-		free_vcpu(&w);
+		snapshot_vcpu_clear(&v);
+		snapshot_vcpu_clear(&w);
 	}
 	if (memcmp(a->ram, b->ram, RAM_SIZE))
 		die("RAM differs after saving and loading");

@@ -27,6 +27,7 @@ struct native_state {
 	uint64_t r[16];
 	uint64_t rflags;
 	int vector;            /* exception, or -1 */
+	uint64_t cr2;          /* of a page fault; the core's only */
 	bool taken;            /* control came out at one of those */
 	_Alignas(8) uint8_t buf[NATIVE_BUF_SIZE];
 	uint8_t *xsave;        /* NATIVE_XSAVE_SIZE bytes, or NULL: no SIMD */

@@ -362,6 +362,7 @@ void native_run_core(struct native *n, const struct native_code *code,
 		break;
 	case UNWIND_FAULT:
 		out->vector = c->fault.vector;
+		out->cr2 = c->fault.cr2;
 		cpu_sync(c, false);
 		break;
 	default:

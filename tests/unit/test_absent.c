@@ -35,10 +35,7 @@ static int make(void **state)
 	v.sregs = now.sregs;
 	v.sregs.cs.base = v.sregs.cs.selector = 0;
 	assert_int_equal(hv_vcpu_load(hv_vcpu(r->vm, 0), &v, &e), NST_OK);
-	free(now.msrs);
-	free(now.xsave);
-	free(now.cpuid);
-	free(now.nested);
+	snapshot_vcpu_clear(&now);
 	*state = r;
 	return 0;
 }
@@ -70,10 +67,7 @@ static uint64_t rax(struct rig *r)
 	struct snapshot_vcpu v = { 0 };
 
 	assert_int_equal(hv_vcpu_save(hv_vcpu(r->vm, 0), &v, NULL), NST_OK);
-	free(v.msrs);
-	free(v.xsave);
-	free(v.cpuid);
-	free(v.nested);
+	snapshot_vcpu_clear(&v);
 	return v.regs.rax;
 }
 
