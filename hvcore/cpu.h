@@ -175,6 +175,9 @@ struct vcpu {
 	uint8_t blocking;        /* BLOCK_* bits */
 	bool in_smm;
 	uint64_t dr6_pending;    /* pending debug exceptions (SDM 25.4.2 form) */
+	/* event/raise.c: faults one after the other, the instruction count at them */
+	uint64_t faulted_at;
+	unsigned faults;
 	uint32_t pending_events;
 	struct fpu fpu;
 

@@ -6,6 +6,8 @@
  */
 #include "hvcore/event/event.h"
 
+#define MOST_FAULTS 100000u
+
 static _Noreturn void raise_fault(struct vcpu *c, const struct fault *f)
 {
 	c->fault = *f;
@@ -128,10 +130,28 @@ static void exception_state(struct vcpu *c, const struct fault *f)
 	}
 }
 
+/* A handler whose first instruction faults, into a handler that does: a processor
+ * would do nothing else for ever.  Time here is counted in instructions, so that
+ * neither a limit nor a timer would end it. */
+static void check_progress(struct vcpu *c, const struct fault *f)
+{
+	if (c->faulted_at != cpu_icount(c)) {
+		c->faulted_at = cpu_icount(c);
+		c->faults = 0;
+	} else if (++c->faults > MOST_FAULTS) {
+		c->faults = 0;
+		cpu_stop(c, HV_STOP_UNSUPPORTED, "exception %u at %#llx, and nothing "
+			 "but exceptions before it: no handler gets further than its "
+			 "first instruction", f->vector,
+			 (unsigned long long)c->r[R_RIP]);
+	}
+}
+
 void event_deliver_fault(struct vcpu *c)
 {
 	struct fault f = c->fault;
 
+	check_progress(c, &f);
 	if (c->nonroot)
 		vmx_hook_fault(c, &f);
 	if (c->event.valid)

@@ -57,6 +57,13 @@ timeout 60 "$NSTATE" run "$dir/triple" >/dev/null 2>"$dir/err"
 rc=$?
 [ $rc = 3 ] && grep -q "rax" "$dir/err" || { echo "FAIL triple fault: $rc"; bad=1; }
 
+# The handler of #UD is itself an undefined instruction: no count of instructions ends
+# that, for none retires.
+timeout 60 "$NSTATE" run "$dir/faults" --max-insns 1000 >/dev/null 2>"$dir/err"
+rc=$?
+[ $rc = 3 ] && grep -q "nothing but exceptions" "$dir/err" ||
+	{ echo "FAIL faults for ever: $rc"; bad=1; }
+
 refuse missing 4 "No such file" "$dir/none"
 refuse empty 3 "empty" "$dir/empty"
 for f in "$dir"/bad-*; do

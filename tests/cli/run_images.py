@@ -78,6 +78,9 @@ put("shutdown", b"".join(outb(0x8900, c, 16) for c in b"Shutdown") + b"\xf4")
 put("spin", b"\xeb\xfe")
 # An empty interrupt table of no length, then a breakpoint.
 put("triple", elf(64, BASE, [(BASE, b"\xcc", 0x1000)]))
+# The stack where no RAM is, so that the frames overwrite nothing: mov ax,0b000h;
+# mov ss,ax; xor ax,ax; mov ds,ax; mov word [18h],7c15h; mov word [1ah],0; ud2
+put("faults", bytes.fromhex("b800b0 8ed0 31c0 8ed8 c7061800157c c7061a000000 0f0b"))
 put("empty", b"")
 
 good = elf(64, BASE, [(BASE, long, 0x1000)])
