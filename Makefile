@@ -97,7 +97,7 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBS)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(LIBS) $(PKGLIBS) \
 		-lcmocka $(LDFLAGS)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path '*/kvm/selftests' -prune -o -name '*.d' -type f -print 2>/dev/null)
 
 # -- set-up and proof ---------------------------------------------------------
 deps deps-check deps-proof:

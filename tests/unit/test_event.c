@@ -464,6 +464,43 @@ static void data_breakpoint(void **state)
 	unmake(&m);
 }
 
+/* An access that faults meets no breakpoint: the retry does, and traps after it. */
+static void data_breakpoint_retried(void **state)
+{
+	/* mov [0x200000], al; nop; hlt: and the handlers of #DB and #PF */
+	static const uint8_t code[] = { 0x88, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
+	/* mov eax, [0x200000] */
+	static const uint8_t load[] = { 0x8b, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
+
+	for (unsigned reads = 0; reads < 2; reads++) {
+		struct machine m;
+
+		(void)state;
+		make(&m);
+		long64(&m, 0);
+		gate(&m, EXC_DB, 14, 0, CS64, 0x4000, 0);
+		gate(&m, EXC_PF, 14, 0, CS64, 0x4800, 0);
+		m.ram[0x4000] = m.ram[0x4800] = 0xf4;
+		m.c->dr[0] = 0x200000;
+		m.c->dr[7] = DR7_INIT | 2u | 3u << 16; /* G0, read and write, 1 byte */
+		cpu_update_mode(m.c);
+		mem_switch_context(m.c);
+		run(&m, reads ? load : code, sizeof code, 8);
+		assert_true(m.c->r[R_RIP] == 0x4801); /* the #PF alone */
+		assert_true(get64(&m, STACK - 40) == CODE);
+		assert_int_equal(m.c->dr[6] & 15, 0);
+		assert_int_equal(m.c->dr6_pending, 0);
+		put64(&m, TABLES + 0x2008, 0x87); /* to the same RAM */
+		m.c->r[R_RSP] = STACK;
+		m.c->activity = ACT_ACTIVE;
+		run(&m, reads ? load : code, sizeof code, 8);
+		assert_true(m.c->r[R_RIP] == 0x4001);
+		assert_true(get64(&m, STACK - 40) == CODE + 7);
+		assert_int_equal(m.c->dr[6] & 15, 1);
+		unmake(&m);
+	}
+}
+
 static void syscall_and_back(void **state)
 {
 	static const uint8_t code[] = { 0x0f, 0x05 };
@@ -502,6 +539,7 @@ int main(void)
 		cmocka_unit_test(frames_32), cmocka_unit_test(bad_gates),
 		cmocka_unit_test(double_faults), cmocka_unit_test(single_step),
 		cmocka_unit_test(data_breakpoint),
+		cmocka_unit_test(data_breakpoint_retried),
 		cmocka_unit_test(syscall_and_back),
 	};
 
