@@ -1,15 +1,17 @@
-/* counter.c: an L2 that counts in memory, one CPUID exit a count, under EPT.  It stops
+/* counter.c: an L2 that counts in memory, one CPUID exit a count, under EPT; between
+ * two counts it turns round for a while, so that a VM is mostly stopped in L2.  It ends
  * after some counts, or never where the command line says "for-ever": then it is what
  * VMs are saved and loaded with (tests/kvm/check-qemu). */
 #include "guest.h"
 
 #define COUNT_AT 0x700000
-#define ROUNDS 1000u
+#define ROUNDS 20u
 enum { REASON_CPUID = 10 };
 
 extern uint8_t count_up[];
 __asm__(".text\n.globl count_up\n"
-	"count_up: incq (%rdi)\n\tcpuid\n\tjmp count_up\n");
+	"count_up: incq (%rdi)\n\tmovl $1000000, %esi\n"
+	"1:\tdecl %esi\n\tjnz 1b\n\tcpuid\n\tjmp count_up\n");
 
 static uint64_t stack[512] __attribute__((aligned(4096)));
 static struct l2 l2;

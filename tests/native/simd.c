@@ -162,6 +162,8 @@ static bool gen_vector(struct rng *r, struct native_case *c, unsigned id)
 
 	pick_form(r, id, &f);
 	w = f.row;
+	/* What a gather that faults has loaded before is the processor's choice. */
+	c->partial = w->flags & VSIB;
 	native_image(r, area, !(w->flags & VSIB) ? 0 : w->flags & QIDX ? 8 : 4);
 	if (!rng_below(r, 50) && w->enc != ENC_LEGACY) {
 		f.l = rng_below(r, 3); /* which may be no form at all */

@@ -501,6 +501,38 @@ static void data_breakpoint_retried(void **state)
 	}
 }
 
+/* Nor does one whose instruction faults in a later access. */
+static void data_breakpoint_aborted(void **state)
+{
+	static const uint8_t code[] = { 0xa4, 0x90, 0xf4 }; /* movsb; nop; hlt */
+	struct machine m;
+
+	(void)state;
+	make(&m);
+	long64(&m, 0);
+	gate(&m, EXC_DB, 14, 0, CS64, 0x4000, 0);
+	gate(&m, EXC_PF, 14, 0, CS64, 0x4800, 0);
+	m.ram[0x4000] = m.ram[0x4800] = 0xf4;
+	m.c->dr[0] = 0x5000;
+	m.c->dr[7] = DR7_INIT | 2u | 3u << 16;
+	m.c->r[R_RSI] = 0x5000;
+	m.c->r[R_RDI] = 0x200000;
+	cpu_update_mode(m.c);
+	mem_switch_context(m.c);
+	run(&m, code, sizeof code, 8);
+	assert_true(m.c->r[R_RIP] == 0x4801);
+	assert_int_equal(m.c->dr[6] & 15, 0);
+	assert_int_equal(m.c->dr6_pending, 0);
+	put64(&m, TABLES + 0x2008, 0x87);
+	m.c->r[R_RSP] = STACK;
+	m.c->activity = ACT_ACTIVE;
+	run(&m, code, sizeof code, 8);
+	assert_true(m.c->r[R_RIP] == 0x4001);
+	assert_true(get64(&m, STACK - 40) == CODE + 1);
+	assert_int_equal(m.c->dr[6] & 15, 1);
+	unmake(&m);
+}
+
 static void syscall_and_back(void **state)
 {
 	static const uint8_t code[] = { 0x0f, 0x05 };
@@ -540,6 +572,7 @@ int main(void)
 		cmocka_unit_test(double_faults), cmocka_unit_test(single_step),
 		cmocka_unit_test(data_breakpoint),
 		cmocka_unit_test(data_breakpoint_retried),
+		cmocka_unit_test(data_breakpoint_aborted),
 		cmocka_unit_test(syscall_and_back),
 	};
 
