@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 		if (!f)
 			return 4;
 		put(f, n % BASES, 1);
-		put(f, flags[k % 6], 1);
+		put(f, flags[k % 6] | (n % 5 ? 0 : CORE_TWICE), 1);
 		if (n % 3 == 1) { /* RBX to guest RAM that is there */
 			put(f, CORE_REG, 1);
 			put(f, 1, 1);

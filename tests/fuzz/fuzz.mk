@@ -101,7 +101,7 @@ $(BUILD)/tests/fuzz/fuzz-core: $(CORE_SRC) $(LIBS)
 fuzz-core-run: $(BUILD)/tests/fuzz/fuzz-core $(CORE_SEEDS)/0
 	@mkdir -p $(BUILD)/fuzz-corpus/core $(BUILD)/fuzz-found
 	@$(BUILD)/tests/fuzz/fuzz-core -max_total_time=$(FUZZ_TIME) -max_len=1024 \
-		-timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+		-len_control=0 -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz-found/core- \
 		$(BUILD)/fuzz-corpus/core $(CORE_SEEDS) $(wildcard tests/fuzz/core) \
 		2>&1 | tail -n 40

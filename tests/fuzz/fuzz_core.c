@@ -6,7 +6,8 @@
  * code that runs next.  Then at most LIMIT instructions run.  Whatever they are, the
  * core may neither crash nor run for long nor touch what is not the guest's: RAM stands
  * between pages that cannot be accessed.  With FLAG_AGAIN the state is saved on the way,
- * loaded into a second machine, and both have to end alike.
+ * loaded into a second machine, and both have to end alike; with CORE_TWICE two machines
+ * of the same input have to.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -303,6 +304,36 @@ static uint32_t nested_size(const struct snapshot_vcpu *v)
 	return size;
 }
 
+static void same_msrs(const struct snapshot_vcpu *v, const struct snapshot_vcpu *w)
+{
+	if (v->nmsrs != w->nmsrs)
+		die("two lists of MSRs");
+	for (uint32_t i = 0; i < v->nmsrs; i++) {
+		if (v->msrs[i].index == w->msrs[i].index &&
+		    v->msrs[i].data == w->msrs[i].data)
+			continue;
+		fprintf(stderr, "fuzz_core: MSR %#x\n", v->msrs[i].index);
+		die("an MSR differs");
+	}
+}
+
+/* What the registers may not show until later. */
+static void same_rest(const struct snapshot_vcpu *v, const struct snapshot_vcpu *w)
+{
+	if (v->xsave_size != w->xsave_size ||
+	    memcmp(v->xsave, w->xsave, v->xsave_size))
+		die("the XSAVE state differs");
+	if (memcmp(&v->events, &w->events, sizeof v->events))
+		die("the events differ");
+	if (memcmp(&v->debugregs, &w->debugregs, sizeof v->debugregs))
+		die("the debug registers differ");
+	if (memcmp(&v->lapic, &w->lapic, sizeof v->lapic))
+		die("the local APIC differs");
+	if (v->mp_state.mp_state != w->mp_state.mp_state)
+		die("the activity state differs");
+	same_msrs(v, w);
+}
+
 /* How the machine stands, in what a guest can see. */
 static void same(struct machine *a, struct machine *b)
 {
@@ -319,6 +350,7 @@ static void same(struct machine *a, struct machine *b)
 		    nested_size(&v) != nested_size(&w) ||
 		    memcmp(v.nested, w.nested, nested_size(&v)))
 			die("a machine that was saved and loaded went another way");
+		same_rest(&v, &w);
 		snapshot_vcpu_clear(&v);
 		snapshot_vcpu_clear(&w);
 	}
@@ -362,6 +394,30 @@ static void again(struct machine *x, const struct base *b)
 	snapshot_free(s);
 }
 
+/* The same input does the same again. */
+static void deterministic(struct made *m)
+{
+	struct hv_limits limits = { LIMIT, ~0ull };
+	struct hv_stop stop, other;
+	struct machine x, y;
+	bool loads;
+
+	if (!make(&x, m->base) || !make(&y, m->base))
+		die("no machine");
+	loads = load(&x, m);
+	if (load(&y, m) != loads)
+		die("a state is refused, but not each time");
+	if (loads) {
+		hv_run(x.vm, &limits, &stop);
+		hv_run(y.vm, &limits, &other);
+		if (stop.reason != other.reason || strcmp(stop.text, other.text))
+			die("the same input stops otherwise");
+		same(&x, &y);
+	}
+	unmake(&x);
+	unmake(&y);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
@@ -378,6 +434,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	start(&m);
 	while (in.left)
 		item(&m, &in);
+	if (m.flags & CORE_TWICE)
+		deterministic(&m);
 	if (!make(&x, m.base))
 		die("no machine");
 	if (load(&x, &m)) {

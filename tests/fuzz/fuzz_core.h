@@ -15,6 +15,7 @@ enum { CORE_TWO = 1,      /* vCPUs */
        CORE_AGAIN = 2,    /* saved half-way and loaded again */
        CORE_BUILTIN = 4,  /* L2's exits go to the built-in L1 */
        CORE_IDENTITY = 8, /* which needs no EPT tables */
-       CORE_SDM = 16 };   /* L0 is no KVM */
+       CORE_SDM = 16,     /* L0 is no KVM */
+       CORE_TWICE = 32 }; /* run in two machines */
 
 #endif
