@@ -284,6 +284,7 @@ int cmd_scan(int argc, char **argv)
 	enum nst_status st;
 
 	cli_parse(&argp, argc, argv, &a);
+	a.open.sieve = scan_wants;
 	st = container_open(a.file, &a.open, &c, &e);
 	if (st)
 		return cli_fail(a.file, &e);

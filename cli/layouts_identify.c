@@ -211,6 +211,7 @@ static int print_text(const struct judgement *j,
 
 int layouts_identify(const struct layouts_options *o)
 {
+	const struct container_options open = { .sieve = scan_wants };
 	struct judgement *j = calloc(1, sizeof *j);
 	struct nst_error e;
 	enum nst_status status;
@@ -218,7 +219,7 @@ int layouts_identify(const struct layouts_options *o)
 
 	if (!j)
 		return NST_SYSTEM;
-	status = container_open(o->arg[0], NULL, &j->c, &e);
+	status = container_open(o->arg[0], &open, &j->c, &e);
 	if (!status)
 		status = scan_container(j->c, !o->no_ram, &j->scan, &e);
 	if (status) {

@@ -30,18 +30,31 @@ static inline void be_put(uint8_t *p, uint64_t v, unsigned bytes)
 		*p++ = (uint8_t)(v >> 8 * bytes);
 }
 
+struct source;
+
 /* Positions are absolute.  After cut, everything reads as 0. */
 struct cursor {
 	const uint8_t *p; /* of position 0 */
 	uint64_t at, end;
 	bool cut;
+	struct source *more; /* that end may still move in, or NULL */
+	bool starved;        /* it could not any further */
 };
+
+/* Has [at, at + n) made where that is possible; moves the end (source.c). */
+bool cur_more(struct cursor *c, uint64_t n);
+
+static inline bool cur_has(struct cursor *c, uint64_t n)
+{
+	return c->at <= c->end && (c->end - c->at >= n ||
+				   (c->more && cur_more(c, n)));
+}
 
 static inline const uint8_t *cur_take(struct cursor *c, uint64_t n)
 {
 	const uint8_t *p;
 
-	if (c->cut || c->at > c->end || c->end - c->at < n) {
+	if (c->cut || !cur_has(c, n)) {
 		c->cut = true;
 		return NULL;
 	}

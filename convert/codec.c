@@ -121,11 +121,22 @@ enum nst_status codec_decode_from(const struct codec *c, struct source *s,
 	return run(c->decode, &k, fd, true, e);
 }
 
+enum nst_status codec_decode_into(const struct codec *c, struct source *s,
+				  uint64_t off, struct window *w,
+				  struct nst_error *e)
+{
+	struct coding k = { .in = source_at(s, off, 0), .src = s, .off = off,
+			    .size = source_size(s) - off, .window = w,
+			    .released = off };
+
+	return c->decode(&k, e);
+}
+
 enum nst_status codec_encode_from(const struct codec *c, struct source *s,
-				  int fd, struct nst_error *e)
+				  uint64_t size, int fd, struct nst_error *e)
 {
 	struct coding k = { .in = source_at(s, 0, 0), .src = s,
-			    .size = source_size(s) };
+			    .size = size };
 
 	return run(c->encode, &k, fd, false, e);
 }

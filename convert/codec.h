@@ -9,6 +9,7 @@
 
 struct coding; /* codec/coding.h */
 struct source;
+struct window; /* codec/window.h */
 
 struct codec {
 	const char *name;          /* "gzip" */
@@ -26,8 +27,13 @@ enum nst_status codec_decode(const struct codec *c, const uint8_t *in,
 /* The same of a source, from off to its end; its memory is let go of meanwhile. */
 enum nst_status codec_decode_from(const struct codec *c, struct source *s,
 				  uint64_t off, int fd, struct nst_error *e);
+/* The same into a window. */
+enum nst_status codec_decode_into(const struct codec *c, struct source *s,
+				  uint64_t off, struct window *w,
+				  struct nst_error *e);
+/* The first size bytes of s, which may still be in the making. */
 enum nst_status codec_encode_from(const struct codec *c, struct source *s,
-				  int fd, struct nst_error *e);
+				  uint64_t size, int fd, struct nst_error *e);
 
 /* By content; NULL: none of them. */
 const struct codec *codec_of(const uint8_t *head, uint64_t size);

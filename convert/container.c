@@ -18,6 +18,8 @@
 #include "convert/source.h"
 #include "layouts/vmcs.h"
 
+#define HEAD 65536u
+
 /* In the order of formats.md's detection: magics first, heuristics last. */
 static const struct container_ops *const readers[] = {
 	&reader_snapshot,
@@ -38,7 +40,7 @@ static const struct container_ops *recognise(struct source *src,
 					     const char *kind)
 {
 	uint64_t size = source_size(src);
-	size_t len = size < 65536 ? size : 65536;
+	size_t len = size < HEAD ? size : HEAD;
 	const uint8_t *head = source_at(src, 0, len);
 	const struct container_ops *best = NULL;
 	int sure = 0;
@@ -58,6 +60,63 @@ static const struct container_ops *recognise(struct source *src,
 	return best;
 }
 
+/* All that a reader found. */
+static void forget_content(struct container *c)
+{
+	if (c->ops && c->ops->close)
+		c->ops->close(c);
+	for (uint32_t i = 0; i < c->nstates; i++)
+		free(c->states[i].data);
+	free(c->states);
+	free(c->vcpus);
+	free(c->ram);
+	c->ops = NULL;
+	c->priv = NULL;
+	c->states = NULL;
+	c->vcpus = NULL;
+	c->ram = NULL;
+	c->nstates = c->nvcpus = c->nram = 0;
+	c->has_ram = false;
+	c->ram_bytes = 0;
+	c->note[0] = c->details[0] = 0;
+}
+
+static enum nst_status give_up(struct container *c, struct nst_error *e)
+{
+	c->gave_up = true;
+	return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
+}
+
+static enum nst_status read_container(struct container *c, struct nst_error *e)
+{
+	bool passes = source_passes(c->src);
+
+	if (!source_need(c->src, 1))
+		return source_status(c->src, e) ? e->status :
+			nst_fail(e, NST_BAD_INPUT, "is empty");
+	source_need(c->src, HEAD);
+	c->ops = recognise(c->src, c->options.kind);
+	if (passes && (!c->ops || !c->ops->passes))
+		return give_up(c, e);
+	if (!c->ops)
+		return nst_fail(e, NST_BAD_INPUT, "not a container that is known "
+				"(no nested state, snapshot, stream or dump at "
+				"its beginning)");
+	return c->ops->open(c, e);
+}
+
+/* Once more, with the whole of it in a file. */
+static enum nst_status read_settled(struct container *c, struct nst_error *e)
+{
+	enum nst_status st;
+
+	forget_content(c);
+	*e = (struct nst_error){ 0 };
+	c->gave_up = c->may_pass = false;
+	st = source_passes(c->src) ? source_settle(c->src, e) : NST_OK;
+	return st ? st : read_container(c, e);
+}
+
 enum nst_status container_open(const char *path,
 			       const struct container_options *o,
 			       struct container **out, struct nst_error *e)
@@ -75,18 +134,13 @@ enum nst_status container_open(const char *path,
 	}
 	if (o)
 		c->options = *o;
-	st = source_open(path, &c->src, e);
-	if (!st && !source_size(c->src))
-		st = nst_fail(e, NST_BAD_INPUT, "is empty");
-	if (!st) {
-		c->ops = recognise(c->src, c->options.kind);
-		if (!c->ops)
-			st = nst_fail(e, NST_BAD_INPUT, "not a container that "
-				      "is known (no nested state, snapshot, "
-				      "stream or dump at its beginning)");
-	}
+	c->may_pass = c->options.sieve;
+	st = c->may_pass ? source_open_passing(path, &c->src, e) :
+		source_open(path, &c->src, e);
 	if (!st)
-		st = c->ops->open(c, e);
+		st = read_container(c, e);
+	if (st && c->gave_up)
+		st = read_settled(c, e);
 	if (st) {
 		container_close(c);
 		return st;
@@ -99,13 +153,7 @@ void container_close(struct container *c)
 {
 	if (!c)
 		return;
-	if (c->ops && c->ops->close)
-		c->ops->close(c);
-	for (uint32_t i = 0; i < c->nstates; i++)
-		free(c->states[i].data);
-	free(c->states);
-	free(c->vcpus);
-	free(c->ram);
+	forget_content(c);
 	source_close(c->src);
 	free(c->path);
 	free(c);
@@ -325,7 +373,7 @@ static enum nst_status rewrap(struct container *c, int plain, int out,
 	st = source_open_raw(name, &s, e);
 	if (st)
 		return st;
-	st = codec_encode_from(codec, s, out, e);
+	st = codec_encode_from(codec, s, source_size(s), out, e);
 	source_close(s);
 	return st;
 }
@@ -368,7 +416,8 @@ enum nst_status container_write(struct container *c, const char *path,
 	if (st)
 		return st;
 	o.no_sync = flags & CONTAINER_NO_SYNC;
-	st = source_wrapping(c->src) ? write_wrapped(c, o.fd, p, n, e) :
+	st = source_wrapping(c->src) && !source_passes(c->src) ?
+		write_wrapped(c, o.fd, p, n, e) :
 		container_rewrite(c, o.fd, p, n, e);
 	return outfile_close(&o, st, e);
 }

@@ -35,7 +35,8 @@ struct container_state {
 };
 
 /* A run of guest RAM as the walk meets it.  data stays valid only during the
- * call.  file_offset ~0: not stored plainly (zero page, compressed). */
+ * call; NULL: a page that the sieve refused.  file_offset ~0: not stored plainly
+ * (zero page, compressed). */
 struct container_run {
 	uint64_t gpa;
 	const uint8_t *data;
@@ -87,6 +88,9 @@ struct container_ops {
 	 * rewrites_own: out_fd may be the source's own, which is then changed,
 	 * and the container is good for nothing but being closed. */
 	bool rewrites_own;
+	/* open: takes a source that passes (source.h), and settles for less in
+	 * gave_up; rewrite: wraps it again itself. */
+	bool passes;
 	enum nst_status (*rewrite)(struct container *c, int out_fd,
 				   const struct container_patch *p, size_t n,
 				   struct nst_error *e);
@@ -100,6 +104,9 @@ struct container_vcpu {
 	uint64_t rip, rsp, cr0, cr3, cr4, efer;
 };
 
+/* Whether a walk has to show this page. */
+typedef bool container_sieve_fn(const uint8_t *page);
+
 struct container_options {
 	const char *kind;      /* force this kind, or NULL */
 	const char *snapshot;  /* qcow2: which one */
@@ -109,6 +116,9 @@ struct container_options {
 	/* streams: captures of the other channels of a multifd migration */
 	const char *multifd[64];
 	uint32_t nmultifd;
+	/* Who names one will walk, place and rewrite, but not load: then a reader
+	 * may keep those pages only, and no copy of a compressed file. */
+	container_sieve_fn *sieve;
 };
 
 struct container_ram { uint64_t gpa, size; };
@@ -130,6 +140,8 @@ struct container {
 	uint32_t nram;
 	char details[2048];    /* "key: value" lines for people, or empty */
 	struct container_options options;
+	bool may_pass;         /* see sieve */
+	bool gave_up;          /* it may not after all: what failed only says so */
 	void *priv;
 };
 

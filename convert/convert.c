@@ -66,11 +66,13 @@ enum nst_status conversion_open(const char *path, const struct plan_options *o,
 				struct conversion *v, struct nst_error *e)
 {
 	struct scan_options scan = o->scan;
+	struct container_options open = o->open;
 	enum nst_status st;
 
 	scan.ram = !o->only_current;
+	open.sieve = scan_wants;
 	memset(v, 0, sizeof *v);
-	st = container_open(path, &o->open, &v->c, e);
+	st = container_open(path, &open, &v->c, e);
 	if (!st)
 		st = scan_container_with(v->c, &scan, &v->scan, e);
 	if (!st)

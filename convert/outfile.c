@@ -305,6 +305,27 @@ enum nst_status outfile_pwrite(int fd, const void *buf, size_t len,
 	return NST_OK;
 }
 
+enum nst_status outfile_pread(int fd, void *buf, size_t len, uint64_t at,
+			      struct nst_error *e)
+{
+	char *p = buf;
+
+	while (len) {
+		ssize_t n = pread(fd, p, len, (off_t)at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return sys_fail(e, "cannot read", "a temporary file");
+		if (!n)
+			return nst_fail(e, NST_SYSTEM, "a temporary file is "
+					"shorter than it was");
+		p += n;
+		at += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return NST_OK;
+}
+
 int outfile_spool(struct nst_error *e)
 {
 	const char *dirs[] = { getenv("TMPDIR"), "/var/tmp", "/tmp" };

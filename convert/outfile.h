@@ -38,6 +38,8 @@ enum nst_status outfile_copy(int from, uint64_t at, uint64_t len, int to,
 			     uint64_t out, struct nst_error *e);
 enum nst_status outfile_pwrite(int fd, const void *buf, size_t len,
 			       uint64_t at, struct nst_error *e);
+enum nst_status outfile_pread(int fd, void *buf, size_t len, uint64_t at,
+			      struct nst_error *e);
 /* An unlinked temporary file; -1 and e on failure. */
 int outfile_spool(struct nst_error *e);
 

@@ -138,17 +138,18 @@ static bool has_id(const uint8_t *p)
 	return (word(p, 0) & ~VMCS12_SHADOW_BIT) == VMCS12_REVISION;
 }
 
-static bool is_candidate(const uint8_t *p)
+bool scan_wants(const uint8_t *p)
 {
 	return has_id(p) || (word(p, 0) == 1 && evmcs_is(p));
 }
 
 void scan_run(struct scan *s, const struct container_run *run)
 {
-	for (uint64_t o = 0; o + VMCS12_SIZE <= run->size; o += VMCS12_SIZE) {
+	for (uint64_t o = 0; run->data && o + VMCS12_SIZE <= run->size;
+	     o += VMCS12_SIZE) {
 		struct vmcs12_page *p;
 
-		if (!is_candidate(run->data + o))
+		if (!scan_wants(run->data + o))
 			continue;
 		p = add(s, run->data + o);
 		if (!p)

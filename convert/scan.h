@@ -62,6 +62,10 @@ struct scan_options {
 
 void scan_free(struct scan *s);
 
+/* Whether a scan looks at this page any closer: what it names as the sieve of a
+ * container that it is to have. */
+bool scan_wants(const uint8_t *page);
+
 /* Adds the pages of one nested state (its header's size or what there is,
  * whichever is less; SVM states have none). */
 void scan_state(struct scan *s, const struct container_state *st,

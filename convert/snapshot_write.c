@@ -229,7 +229,8 @@ static enum nst_status write_gzip(const struct snapshot *s, int out,
 	st = source_from_fd(fd, &src, e);
 	if (st)
 		return st;
-	st = codec_encode_from(codec_by_name("gzip"), src, out, e);
+	st = codec_encode_from(codec_by_name("gzip"), src, source_size(src), out,
+			       e);
 	source_close(src);
 	return st;
 }

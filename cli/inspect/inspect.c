@@ -13,12 +13,14 @@
 enum nst_status inspect_open(const struct inspect_options *o,
 			     struct inspection *in, struct nst_error *e)
 {
+	struct container_options open = o->open;
 	unsigned votes;
 	bool conflict;
 	enum nst_status st;
 
+	open.sieve = scan_wants;
 	memset(in, 0, sizeof *in);
-	st = container_open(o->file, &o->open, &in->c, e);
+	st = container_open(o->file, &open, &in->c, e);
 	if (st)
 		return st;
 	st = scan_container(in->c, !o->no_ram, &in->scan, e);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "convert/codec.h"
+#include "convert/codec/window.h"
 #include "convert/source.h"
 
 #define BUFFERS 4u
@@ -91,8 +92,11 @@ static int hand_over(struct writer *w)
 uint8_t *coding_room(struct coding *k, size_t *room)
 {
 	struct writer *w = k->writer;
-	unsigned i = w->filled % BUFFERS;
+	unsigned i;
 
+	if (k->window)
+		return window_room(k->window, room);
+	i = w->filled % BUFFERS;
 	if (!w->buf[i] && !(w->buf[i] = malloc(BUFFER))) {
 		errno = ENOMEM;
 		return NULL;
@@ -104,9 +108,12 @@ uint8_t *coding_room(struct coding *k, size_t *room)
 int coding_took(struct coding *k, size_t len)
 {
 	struct writer *w = k->writer;
-	size_t *have = &w->len[w->filled % BUFFERS];
+	size_t *have;
 	int rc;
 
+	if (k->window)
+		return window_took(k->window, len);
+	have = &w->len[w->filled % BUFFERS];
 	*have += len;
 	rc = *have == BUFFER ? hand_over(w) : 0;
 	if (rc)
@@ -177,6 +184,11 @@ enum nst_status coding_close(struct coding *k, enum nst_status st,
 	return st;
 }
 
+bool coding_need(const struct coding *k, uint64_t end)
+{
+	return !k->src || source_need(k->src, k->off + end);
+}
+
 void coding_done(struct coding *k, uint64_t at)
 {
 	uint64_t to = k->off + at;
@@ -237,7 +249,8 @@ static void code(struct crew *w, struct slot *s)
 	pthread_mutex_unlock(&w->lock);
 	if (!s->c.out)
 		s->c.out = malloc(w->room);
-	good = s->c.out && w->fn(w->k, &s->c);
+	good = s->c.out && coding_need(w->k, s->c.at + s->c.len) &&
+		w->fn(w->k, &s->c);
 	pthread_mutex_lock(&w->lock);
 	s->failed = !good;
 	s->ready = true;
@@ -329,4 +342,36 @@ int coding_in_chunks(struct coding *k, size_t len, size_t room, chunk_fn *fn,
 	pthread_cond_destroy(&w.change);
 	errno = why;
 	return rc;
+}
+
+/* -- sharing ------------------------------------------------------------------- */
+
+struct share {
+	unsigned n, next;
+	void (*fn)(void *arg, unsigned i);
+	void *arg;
+};
+
+static void *take_shares(void *arg)
+{
+	struct share *s = arg;
+	unsigned i;
+
+	while ((i = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->n)
+		s->fn(s->arg, i);
+	return NULL;
+}
+
+void coding_share(unsigned n, void (*fn)(void *arg, unsigned i), void *arg)
+{
+	struct share s = { .n = n, .fn = fn, .arg = arg };
+	unsigned most = coding_threads(), made = 0;
+	pthread_t thread[MAX_THREADS];
+
+	while (made + 1 < most && made + 1 < n &&
+	       !pthread_create(&thread[made], NULL, take_shares, &s))
+		made++;
+	take_shares(&s);
+	while (made)
+		pthread_join(thread[--made], NULL);
 }

@@ -1,8 +1,8 @@
 /* coding.h: one decoding or encoding under way: where its bytes come from and go to.
  *
- * What is put is written by a thread of its own, so that coding and writing overlap;
- * what of a mapped input is done with is let go of, so that memory stays small.  Owns
- * no format.
+ * What is put goes into a window (window.h), or is written by a thread of its own, so
+ * that coding and writing overlap; what of a mapped input is done with is let go of,
+ * so that memory stays small.  Owns no format.
  */
 #ifndef NSTATE_CONVERT_CODEC_CODING_H
 #define NSTATE_CONVERT_CODEC_CODING_H
@@ -22,7 +22,8 @@ struct coding {
 	struct source *src;    /* that in is a part of, or NULL */
 	uint64_t off;          /* in it */
 	uint64_t released;
-	struct writer *writer;
+	struct writer *writer; /* one of these two */
+	struct window *window;
 };
 
 /* sparse: blocks of zeros become holes. */
@@ -33,6 +34,8 @@ int coding_put(struct coding *k, const void *data, size_t len);
 /* The same without a copy: where to put bytes, and how many are put there. */
 uint8_t *coding_room(struct coding *k, size_t *room);
 int coding_took(struct coding *k, size_t len);
+/* Waits until in[0, end) is there, if it is still being made; false: it will not be. */
+bool coding_need(const struct coding *k, uint64_t end);
 /* in[0, at) is not needed again. */
 void coding_done(struct coding *k, uint64_t at);
 /* Waits until all is written. */
@@ -58,6 +61,9 @@ typedef void chunk_order_fn(void *arg, const struct chunk *c);
  * -1 where a chunk failed, or with errno where writing did. */
 int coding_in_chunks(struct coding *k, size_t len, size_t room, chunk_fn *fn,
 		     chunk_order_fn *order, void *arg);
+
+/* fn(arg, 0) to fn(arg, n - 1), by several threads. */
+void coding_share(unsigned n, void (*fn)(void *arg, unsigned i), void *arg);
 
 /* How many threads are worth having. */
 unsigned coding_threads(void);

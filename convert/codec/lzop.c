@@ -9,8 +9,11 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "convert/bytes.h"
+
 #define MAX_BLOCK (64u << 20)
 #define BLOCK (256u << 10)
+#define BATCH 16u
 
 enum {
 	F_ADLER32_D = 1, F_ADLER32_C = 2, F_EXTRA = 0x40, F_CRC32_D = 0x100,
@@ -18,22 +21,6 @@ enum {
 };
 
 static const uint8_t magic[9] = { 0x89, 'L', 'Z', 'O', 0, 13, 10, 26, 10 };
-
-struct cursor { const uint8_t *p; uint64_t size, at; bool cut; };
-
-static uint32_t take(struct cursor *c, unsigned n)
-{
-	uint32_t v = 0;
-
-	if (c->size - c->at < n) {
-		c->cut = true;
-		c->at = c->size;
-		return 0;
-	}
-	while (n--)
-		v = v << 8 | c->p[c->at++];
-	return v;
-}
 
 static enum nst_status bad(struct nst_error *e, const char *what, uint64_t at)
 {
@@ -47,45 +34,80 @@ static enum nst_status header(struct cursor *c, uint32_t *flags,
 	uint64_t start;
 	uint32_t version, sum, name;
 
-	if (c->size - c->at < sizeof magic ||
+	if (c->end - c->at < sizeof magic ||
 	    memcmp(c->p + c->at, magic, sizeof magic))
 		return bad(e, "no header", c->at);
 	c->at += sizeof magic;
 	start = c->at;
-	version = take(c, 2);
-	take(c, 2);                      /* of the library */
+	version = (uint32_t)cur_be(c, 2);
+	cur_be(c, 2);                    /* of the library */
 	if (version >= 0x940)
-		take(c, 2);              /* needed to extract */
-	if (take(c, 1) - 1 > 2)
+		cur_be(c, 2);            /* needed to extract */
+	if (cur_be(c, 1) - 1 > 2)
 		return bad(e, "unknown method", c->at);
 	if (version >= 0x940)
-		take(c, 1);              /* level */
-	*flags = take(c, 4);
+		cur_be(c, 1);            /* level */
+	*flags = (uint32_t)cur_be(c, 4);
 	if (*flags & F_FILTER)
 		return bad(e, "a filter, which is not supported,", c->at);
-	take(c, 4);                      /* mode */
-	take(c, 4);                      /* mtime, low half */
+	cur_be(c, 4);                    /* mode */
+	cur_be(c, 4);                    /* mtime, low half */
 	if (version >= 0x940)
-		take(c, 4);
-	name = take(c, 1);
-	if (c->size - c->at < name)
-		return bad(e, "the file is cut", c->size);
+		cur_be(c, 4);
+	name = (uint32_t)cur_be(c, 1);
+	if (c->end - c->at < name)
+		return bad(e, "the file is cut", c->end);
 	c->at += name;
 	uint64_t end = c->at;
-	sum = take(c, 4);
+	sum = (uint32_t)cur_be(c, 4);
 	if (c->cut)
-		return bad(e, "the file is cut", c->size);
+		return bad(e, "the file is cut", c->end);
 	if (sum != (*flags & F_H_CRC32 ?
 		    crc32(0, c->p + start, (uInt)(end - start)) :
 		    adler32(1, c->p + start, (uInt)(end - start))))
 		return bad(e, "wrong checksum of the header", end);
 	if (*flags & F_EXTRA) {
-		uint32_t len = take(c, 4);
-		if (c->cut || c->size - c->at < len + 4ull)
-			return bad(e, "the file is cut", c->size);
+		uint32_t len = (uint32_t)cur_be(c, 4);
+		if (c->cut || c->end - c->at < len + 4ull)
+			return bad(e, "the file is cut", c->end);
 		c->at += len + 4ull;
 	}
 	return NST_OK;
+}
+
+struct block {
+	uint64_t at;           /* in the input */
+	const uint8_t *data;
+	uint32_t src, dst;     /* length, and decoded */
+	uint32_t flags, sum[4];
+	uint8_t *out;
+	const char *wrong;     /* what is, or NULL */
+};
+
+/* The lengths and checksums of a block; *done at the mark that ends a member. */
+static enum nst_status read_block(struct cursor *c, uint32_t flags,
+				  struct block *b, bool *done,
+				  struct nst_error *e)
+{
+	*b = (struct block){ .at = c->at, .flags = flags };
+	b->dst = (uint32_t)cur_be(c, 4);
+	*done = !b->dst && !c->cut;
+	if (*done)
+		return NST_OK;
+	b->src = (uint32_t)cur_be(c, 4);
+	if (flags & F_ADLER32_D)
+		b->sum[0] = (uint32_t)cur_be(c, 4);
+	if (flags & F_CRC32_D)
+		b->sum[1] = (uint32_t)cur_be(c, 4);
+	if (flags & F_ADLER32_C && b->src < b->dst)
+		b->sum[2] = (uint32_t)cur_be(c, 4);
+	if (flags & F_CRC32_C && b->src < b->dst)
+		b->sum[3] = (uint32_t)cur_be(c, 4);
+	b->data = cur_take(c, b->src);
+	if (!b->data)
+		return bad(e, "the file is cut", c->end);
+	return b->dst > MAX_BLOCK || b->src > b->dst ?
+		bad(e, "a block of impossible size", b->at) : NST_OK;
 }
 
 static bool sums_match(const uint8_t *p, uint32_t len, bool have_adler,
@@ -95,60 +117,92 @@ static bool sums_match(const uint8_t *p, uint32_t len, bool have_adler,
 	       (!have_crc || crc32(0, p, len) == crc);
 }
 
-/* One block; *done at the mark that ends a member. */
-static enum nst_status block(struct cursor *c, uint32_t flags, uint8_t **buf,
-			     struct coding *k, bool *done,
-			     struct nst_error *e)
+static const char *unpack(const struct block *b)
 {
-	uint64_t at = c->at;
-	uint32_t dst = take(c, 4), src, sum[4] = { 0 };
-	const uint8_t *data;
-	lzo_uint len = dst;
+	lzo_uint len = b->dst;
 
-	*done = !dst && !c->cut;
-	if (*done)
-		return NST_OK;
-	src = take(c, 4);
-	if (flags & F_ADLER32_D)
-		sum[0] = take(c, 4);
-	if (flags & F_CRC32_D)
-		sum[1] = take(c, 4);
-	if (flags & F_ADLER32_C && src < dst)
-		sum[2] = take(c, 4);
-	if (flags & F_CRC32_C && src < dst)
-		sum[3] = take(c, 4);
-	if (c->cut || c->size - c->at < src)
-		return bad(e, "the file is cut", c->size);
-	if (dst > MAX_BLOCK || src > dst)
-		return bad(e, "a block of impossible size", at);
-	data = c->p + c->at;
-	c->at += src;
-	if (src < dst) {
-		if (!sums_match(data, src, flags & F_ADLER32_C, sum[2],
-				flags & F_CRC32_C, sum[3]))
-			return bad(e, "wrong checksum of a block", at);
-		uint8_t *big = realloc(*buf, dst);
-		if (!big)
-			return nst_fail(e, NST_SYSTEM, "out of memory");
-		*buf = big;
-		if (lzo1x_decompress_safe(data, src, big, &len, NULL) !=
-		    LZO_E_OK || len != dst)
-			return bad(e, "bad data in the block", at);
-		data = big;
+	if (b->src == b->dst) {
+		memcpy(b->out, b->data, b->dst);
+	} else {
+		if (!sums_match(b->data, b->src, b->flags & F_ADLER32_C,
+				b->sum[2], b->flags & F_CRC32_C, b->sum[3]))
+			return "wrong checksum of a block";
+		if (lzo1x_decompress_safe(b->data, b->src, b->out, &len, NULL) !=
+		    LZO_E_OK || len != b->dst)
+			return "bad data in the block";
 	}
-	if (!sums_match(data, dst, flags & F_ADLER32_D, sum[0],
-			flags & F_CRC32_D, sum[1]))
-		return bad(e, "wrong checksum of decoded data", at);
+	return sums_match(b->out, b->dst, b->flags & F_ADLER32_D, b->sum[0],
+			  b->flags & F_CRC32_D, b->sum[1]) ? NULL :
+		"wrong checksum of decoded data";
+}
+
+static void unpack_one(void *arg, unsigned i)
+{
+	struct block *b = (struct block *)arg + i;
+
+	b->wrong = unpack(b);
+}
+
+static enum nst_status no_room(struct nst_error *e)
+{
+	return nst_fail(e, NST_SYSTEM, "cannot write a temporary file: %s",
+			strerror(errno));
+}
+
+/* One for which there is not room enough at once. */
+static enum nst_status big_block(struct coding *k, struct block *b,
+				 struct nst_error *e)
+{
+	enum nst_status st = NST_OK;
+
+	b->out = malloc(b->dst);
+	if (!b->out)
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	b->wrong = unpack(b);
+	if (b->wrong)
+		st = bad(e, b->wrong, b->at);
+	else if (coding_put(k, b->out, b->dst))
+		st = no_room(e);
+	free(b->out);
+	return st;
+}
+
+/* As many blocks as there is room for, by several threads: none needs another. */
+static enum nst_status blocks(struct cursor *c, uint32_t flags,
+			      struct coding *k, bool *done, struct nst_error *e)
+{
+	struct block b[BATCH];
+	enum nst_status st = NST_OK;
+	size_t room, used = 0;
+	uint8_t *to = coding_room(k, &room);
+	unsigned n = 0;
+
+	if (!to)
+		return no_room(e);
+	while (n < BATCH && !st && !*done) {
+		st = read_block(c, flags, &b[n], done, e);
+		if (st || *done)
+			break;
+		if (b[n].dst > room - used) {
+			if (!n)
+				return big_block(k, &b[n], e);
+			c->at = b[n].at;
+			break;
+		}
+		b[n].out = to + used;
+		used += b[n++].dst;
+	}
+	coding_share(n, unpack_one, b);
+	for (unsigned i = 0; i < n; i++)
+		if (b[i].wrong)
+			return bad(e, b[i].wrong, b[i].at);
 	coding_done(k, c->at);
-	return coding_put(k, data, dst) ?
-		nst_fail(e, NST_SYSTEM, "cannot write a temporary file: %s",
-			 strerror(errno)) : NST_OK;
+	return st ? st : coding_took(k, used) ? no_room(e) : NST_OK;
 }
 
 enum nst_status lzop_decode(struct coding *k, struct nst_error *e)
 {
-	struct cursor c = { k->in, k->size, 0, false };
-	uint8_t *buf = NULL;
+	struct cursor c = { .p = k->in, .end = k->size };
 	enum nst_status st = lzo_init() == LZO_E_OK ? NST_OK :
 		nst_fail(e, NST_SYSTEM, "liblzo2 does not work here");
 
@@ -158,17 +212,15 @@ enum nst_status lzop_decode(struct coding *k, struct nst_error *e)
 
 		st = header(&c, &flags, e);
 		while (!st && !done)
-			st = block(&c, flags, &buf, k, &done, e);
+			st = blocks(&c, flags, k, &done, e);
 	}
-	free(buf);
 	return st;
 }
 
 static uint8_t *put(uint8_t *p, uint32_t v, unsigned n)
 {
-	while (n--)
-		*p++ = (uint8_t)(v >> 8 * n);
-	return p;
+	be_put(p, v, n);
+	return p + n;
 }
 
 static int write_header(struct coding *k)

@@ -14,7 +14,9 @@
 
 #define CHUNK (1u << 18)
 #define BZ_BLOCK 900000u
-#define LZ4_CHUNK (4u << 20)
+#define LZ4_CHUNK (1u << 20)
+/* How much of its input an encoder is given at a time. */
+#define FEED (1u << 20)
 /* What a worker of zstd takes at a time, which bounds its memory. */
 #define ZSTD_JOB (2 << 20)
 /* What a decoder may take for its window: xz -9 needs 65 MiB, zstd --long=27
@@ -33,6 +35,18 @@ static enum nst_status no_write(struct nst_error *e)
 			strerror(errno));
 }
 
+/* Whoever was to make the input knows better why, and says so. */
+static enum nst_status no_input(struct nst_error *e)
+{
+	return nst_fail(e, NST_BAD_INPUT, "the input ends too early");
+}
+
+/* How far an encoder that has read up to `at` may read now. */
+static uint64_t feed_to(const struct coding *k, uint64_t at)
+{
+	return k->size - at > FEED ? at + FEED : k->size;
+}
+
 static enum nst_status bad(struct nst_error *e, const char *codec,
 			   const char *what, uint64_t at)
 {
@@ -48,9 +62,15 @@ static enum nst_status xz_run(struct coding *k, lzma_stream *z, uint8_t *out,
 	lzma_ret rc = LZMA_OK;
 
 	while (rc != LZMA_STREAM_END) {
+		uint64_t at = (uint64_t)(z->next_in - k->in);
+		uint64_t to = feed_to(k, at);
+
+		if (!coding_need(k, to))
+			return no_input(e);
+		z->avail_in = to - at;
 		z->next_out = out;
 		z->avail_out = CHUNK;
-		rc = lzma_code(z, LZMA_FINISH);
+		rc = lzma_code(z, to == k->size ? LZMA_FINISH : LZMA_RUN);
 		if (rc == LZMA_MEMLIMIT_ERROR)
 			return nst_fail(e, NST_BAD_INPUT, "xz: needs more than "
 					"%llu MiB to decode", XZ_MEMORY >> 20);
@@ -76,7 +96,6 @@ static enum nst_status xz(struct coding *k, bool decode, struct nst_error *e)
 		lzma_easy_encoder(&z, 6, LZMA_CHECK_CRC64);
 
 	z.next_in = k->in;
-	z.avail_in = k->size;
 	st = !out || rc != LZMA_OK ? no_memory(e) : xz_run(k, &z, out, e);
 	lzma_end(&z);
 	free(out);
@@ -137,7 +156,7 @@ enum nst_status zstd_decode(struct coding *k, struct nst_error *e)
 enum nst_status zstd_encode(struct coding *k, struct nst_error *e)
 {
 	ZSTD_CStream *z = ZSTD_createCStream();
-	ZSTD_inBuffer src = { k->in, k->size, 0 };
+	ZSTD_inBuffer src = { k->in, 0, 0 };
 	uint8_t *buf = malloc(CHUNK);
 	enum nst_status st = z && buf ? NST_OK : no_memory(e);
 	size_t rc = 1;
@@ -151,10 +170,16 @@ enum nst_status zstd_encode(struct coding *k, struct nst_error *e)
 				       (int)coding_threads());
 		ZSTD_CCtx_setParameter(z, ZSTD_c_jobSize, ZSTD_JOB);
 	}
-	while (!st && rc) {
+	while (!st && (rc || src.pos < k->size)) {
 		ZSTD_outBuffer out = { buf, CHUNK, 0 };
 
-		rc = ZSTD_compressStream2(z, &out, &src, ZSTD_e_end);
+		src.size = feed_to(k, src.pos);
+		if (!coding_need(k, src.size)) {
+			st = no_input(e);
+			break;
+		}
+		rc = ZSTD_compressStream2(z, &out, &src, src.size == k->size ?
+					  ZSTD_e_end : ZSTD_e_continue);
 		if (ZSTD_isError(rc))
 			st = bad(e, "zstd", ZSTD_getErrorName(rc), src.pos);
 		else if (coding_put(k, buf, out.pos))
@@ -294,7 +319,7 @@ enum nst_status lz4_decode(struct coding *k, struct nst_error *e)
 }
 
 static const LZ4F_preferences_t lz4_preferences = {
-	.frameInfo = { .blockSizeID = LZ4F_max4MB },
+	.frameInfo = { .blockSizeID = LZ4F_max1MB },
 };
 
 static bool lz4_chunk(const struct coding *k, struct chunk *c)

@@ -59,8 +59,8 @@ static enum nst_status cut(struct nst_error *e, const char *what)
 static enum nst_status unflatten(struct container *c, struct kdump *k, int fd,
 				 struct nst_error *e)
 {
-	struct cursor cur = { source_at(c->src, 0, 0), FLAT_HEADER,
-			      source_size(c->src), false };
+	struct cursor cur = { .p = source_at(c->src, 0, 0), .at = FLAT_HEADER,
+			      .end = source_size(c->src) };
 	uint64_t limit = cur.end * 1024 + (1ull << 32);
 
 	while (!cur.cut) {

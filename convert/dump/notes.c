@@ -175,7 +175,7 @@ enum nst_status dump_notes(struct container *c, struct dump_cpus *d,
 			   const uint8_t *notes, uint64_t size,
 			   struct nst_error *e)
 {
-	struct cursor cur = { notes, 0, size, false };
+	struct cursor cur = { .p = notes, .end = size };
 	uint32_t ncore = 0;
 	char name[16];
 

@@ -49,7 +49,7 @@ static enum nst_status open_raw(struct container *c, struct nst_error *e)
 static enum nst_status open_lime(struct container *c, struct nst_error *e)
 {
 	uint64_t size = source_size(c->src);
-	struct cursor cur = { source_at(c->src, 0, 0), 0, size, false };
+	struct cursor cur = { .p = source_at(c->src, 0, 0), .end = size };
 	struct ram_runs *r;
 	enum nst_status st = start(c, &r, e);
 

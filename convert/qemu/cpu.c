@@ -303,7 +303,7 @@ static uint32_t fixed_size(uint32_t version)
 uint64_t qcpu_length(const uint8_t *p, uint64_t at, uint64_t end,
 		     uint32_t version)
 {
-	struct cursor c = { p, at, end, false };
+	struct cursor c = { .p = p, .at = at, .end = end };
 	char name[256];
 
 	if (!fixed_size(version) || !cur_skip(&c, fixed_size(version)))
@@ -532,7 +532,8 @@ enum nst_status qcpu_load(struct qstream *q, const struct qsection *s,
 	uint64_t len = s->end - s->body;
 	const uint8_t *p = source_at(q->src, s->body, len);
 	uint32_t fixed = fixed_size(s->version);
-	struct cursor c = { source_at(q->src, 0, 0), s->body, s->end, false };
+	struct cursor c = { .p = source_at(q->src, 0, 0), .at = s->body,
+			    .end = s->end };
 	struct loader l = { .v = v, .n = n };
 	char name[256];
 

@@ -86,9 +86,16 @@ static enum nst_status unpack(struct container *c, struct image *m,
 			      struct source **out, struct nst_error *e)
 {
 	const struct codec *codec = codec_by_name(formats[m->format]);
-	int fd = outfile_spool(e);
 	enum nst_status st;
+	int fd;
 
+	*out = NULL;
+	if (c->may_pass) {
+		st = source_pass(c->src, m->data, codec, NULL, out, e);
+		if (st || *out)
+			return st;
+	}
+	fd = outfile_spool(e);
 	if (fd < 0)
 		return NST_SYSTEM;
 	st = codec_decode_from(codec, c->src, m->data, fd, e);
@@ -102,8 +109,8 @@ static enum nst_status unpack(struct container *c, struct image *m,
 static enum nst_status read_header(struct container *c, struct image *m,
 				   struct nst_error *e)
 {
-	const uint8_t *h = source_at(c->src, 0, HEADER);
-	uint64_t size = source_size(c->src);
+	const uint8_t *h = source_need(c->src, HEADER) ?
+		source_at(c->src, 0, HEADER) : NULL;
 	uint32_t version;
 
 	if (!h)
@@ -121,7 +128,7 @@ static enum nst_status read_header(struct container *c, struct image *m,
 	if (m->format >= NFORMATS)
 		return nst_fail(e, NST_BAD_INPUT, "save image of unknown "
 				"compression %u", m->format);
-	if (m->data >= size)
+	if (!source_need(c->src, m->data + 1))
 		return nst_fail(e, NST_BAD_INPUT, "cut: the stream would begin at "
 				"byte %llu", (unsigned long long)m->data);
 	return NST_OK;
@@ -143,12 +150,19 @@ static enum nst_status open_image(struct container *c, struct nst_error *e)
 	c->priv = m;
 	m->q.index.fd = m->q.index.spool = -1;
 	st = read_header(c, m, e);
+	/* What is packed twice cannot pass twice. */
+	c->gave_up = source_passes(c->src) &&
+		(st ? source_too_much(c->src) : is_packed(m));
+	if (c->gave_up)
+		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
 	if (!st && is_packed(m))
 		st = unpack(c, m, &src, e);
+	m->q.sieve = c->options.sieve;
 	if (!st)
 		st = qstream_open(&m->q, src, is_packed(m),
 				  is_packed(m) ? 0 : m->data,
 				  c->options.lowmem, e);
+	c->gave_up = m->q.gave_up;
 	if (!st)
 		st = qcontainer_fill(c, &m->q, !is_packed(m), e);
 	if (st)
@@ -201,25 +215,20 @@ static enum nst_status place(struct container *c,
 	return st == NST_NO ? NST_BAD_INPUT : st;
 }
 
-/* Header, then the changed stream through the same codec. */
-static enum nst_status repack(struct container *c, struct image *m, int fd,
-			      struct nst_error *e)
+/* The changed stream through the same codec. */
+static enum nst_status repack(struct image *m, int fd, struct nst_error *e)
 {
 	int plain = dup(source_fd(m->q.src));
 	struct source *s;
 	enum nst_status st;
 
-	if (plain < 0 || codec_write_all(fd, source_at(c->src, 0, m->data),
-					 m->data)) {
-		st = nst_fail(e, NST_SYSTEM, "cannot write: %s", strerror(errno));
-		if (plain >= 0)
-			close(plain);
-		return st;
-	}
+	if (plain < 0)
+		return nst_fail(e, NST_SYSTEM, "dup: %s", strerror(errno));
 	st = source_from_fd(plain, &s, e); /* once more: it may have grown */
 	if (st)
 		return st;
-	st = codec_encode_from(codec_by_name(formats[m->format]), s, fd, e);
+	st = codec_encode_from(codec_by_name(formats[m->format]), s,
+			       source_size(s), fd, e);
 	source_close(s);
 	return st;
 }
@@ -233,8 +242,13 @@ static enum nst_status rewrite(struct container *c, int fd,
 
 	if (!is_packed(m))
 		return qcontainer_rewrite(c, &m->q, fd, p, n, e);
+	if (codec_write_all(fd, source_at(c->src, 0, m->data), m->data))
+		return nst_fail(e, NST_SYSTEM, "cannot write: %s",
+				strerror(errno));
+	if (source_passes(m->q.src))
+		return qcontainer_rewrite(c, &m->q, fd, p, n, e);
 	st = qcontainer_rewrite(c, &m->q, source_fd(m->q.src), p, n, e);
-	return st ? st : repack(c, m, fd, e);
+	return st ? st : repack(m, fd, e);
 }
 
 static void close_image(struct container *c)
@@ -249,5 +263,5 @@ static void close_image(struct container *c)
 const struct container_ops reader_libvirt = {
 	.kind = "libvirt save image", .probe = probe, .open = open_image,
 	.walk_part = walk_part, .load = load, .place = place,
-	.rewrite = rewrite, .close = close_image,
+	.rewrite = rewrite, .passes = true, .close = close_image,
 };

@@ -92,8 +92,8 @@ static enum nst_status choose(struct container *c, struct qcow *w, uint32_t n,
 			      uint64_t at, uint64_t disk, struct nst_error *e)
 {
 	const char *want = c->options.snapshot;
-	struct cursor cur = { source_at(c->src, 0, 0), at, source_size(c->src),
-			      false };
+	struct cursor cur = { .p = source_at(c->src, 0, 0), .at = at,
+			      .end = source_size(c->src) };
 	char names[300] = "";
 	unsigned with_state = 0, hits = 0;
 

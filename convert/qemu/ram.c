@@ -38,6 +38,13 @@ static enum nst_status cut(struct nst_error *e, const struct cursor *c)
 			"0x%llx", (unsigned long long)c->at);
 }
 
+/* Only plain pages can be read in passing. */
+static enum nst_status give_up(struct qstream *q, struct nst_error *e)
+{
+	q->gave_up = true;
+	return nst_fail(e, NST_BAD_INPUT, "the stream cannot be read in passing");
+}
+
 /* -- the index ----------------------------------------------------------------- */
 
 static enum nst_status index_make(struct qstream *q, struct nst_error *e)
@@ -118,7 +125,7 @@ void qram_close(struct qstream *q)
  * never 0, that number's first byte always is. */
 static void skip_hugepage_size(struct qstream *q, struct cursor *c, bool more)
 {
-	if (q->postcopy && more && c->at + 8 <= c->end && !c->p[c->at] &&
+	if (q->postcopy && more && cur_has(c, 8) && !c->p[c->at] &&
 	    be_at(c->p + c->at, 8) % PAGE == 0)
 		cur_skip(c, 8);
 }
@@ -166,7 +173,8 @@ static enum nst_status one_block(struct qstream *q, struct cursor *c,
 	if (q->ignore_shared)
 		cur_be(c, 8);
 	if (q->mapped_ram)
-		st = mapped_header(c, b, e);
+		st = source_passes(q->src) ? give_up(q, e) :
+			mapped_header(c, b, e);
 	b->first = q->index.npages;
 	q->index.npages += b->length / PAGE;
 	q->nblocks++;
@@ -251,11 +259,15 @@ static const uint8_t *fetch(struct qstream *q, uint64_t number, uint8_t *buf,
 			return buf;
 		bad(e, pos, "a page that does not decompress");
 		return NULL;
+	case Q_KEPT:
+		*at = pos;
+		/* fall through */
 	case Q_SPOOLED:
-		if (pread(q->index.spool, buf, PAGE, (off_t)(number * PAGE)) ==
-		    PAGE)
-			return buf;
-		nst_fail(e, NST_SYSTEM, "temporary file: %s", strerror(errno));
+		return outfile_pread(q->index.spool, buf, PAGE, number * PAGE,
+				     e) ? NULL : buf;
+	case Q_GONE:
+		nst_fail(e, NST_SYSTEM, "the page at byte 0x%llx was not kept",
+			 (unsigned long long)pos);
 		return NULL;
 	case Q_NONE:
 		break;
@@ -275,6 +287,21 @@ static enum nst_status spool_page(struct qstream *q, uint64_t number,
 		return NST_SYSTEM;
 	index_set(&q->index, number, Q_SPOOLED, sync);
 	return outfile_pwrite(q->index.spool, page, PAGE, number * PAGE, e);
+}
+
+/* A plain page of a source that passes. */
+static enum nst_status sift(struct qstream *q, uint64_t number, uint64_t at,
+			    const uint8_t *page, struct nst_error *e)
+{
+	enum nst_status st;
+
+	if (!q->sieve(page)) {
+		index_set(&q->index, number, Q_GONE, at);
+		return NST_OK;
+	}
+	st = spool_page(q, number, page, 0, e);
+	index_set(&q->index, number, Q_KEPT, at);
+	return st;
 }
 
 static enum nst_status take_xbzrle(struct qstream *q, struct cursor *c,
@@ -350,6 +377,7 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 				 uint64_t word, struct nst_error *e)
 {
 	uint64_t start = c->at - 8, at, number;
+	const uint8_t *page;
 	char name[256];
 	struct qblock *b;
 
@@ -370,17 +398,22 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 	at = c->at;
 	switch (word & 0xfff & ~F_CONTINUE) {
 	case F_PAGE:
-		if (!cur_skip(c, PAGE))
+		page = cur_take(c, PAGE);
+		if (!page)
 			return cut(e, c);
+		if (source_passes(q->src))
+			return sift(q, number, at, page, e);
 		index_set(&q->index, number, Q_PLAIN, at);
 		return NST_OK;
 	case F_ZERO:
 		index_set(&q->index, number, Q_FILL, cur_be(c, 1));
 		return c->cut ? cut(e, c) : NST_OK;
 	case F_XBZRLE:
-		return take_xbzrle(q, c, number, e);
+		return source_passes(q->src) ? give_up(q, e) :
+			take_xbzrle(q, c, number, e);
 	case F_COMPRESS:
-		return take_zlib(q, c, number, e);
+		return source_passes(q->src) ? give_up(q, e) :
+			take_zlib(q, c, number, e);
 	}
 	return bad(e, start, "a record with unknown flags");
 }
@@ -388,8 +421,8 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 enum nst_status qram_records(struct qstream *q, struct cursor *c,
 			     struct nst_error *e)
 {
-	uint64_t behind = c->at;
-
+	if (!q->released)
+		q->released = c->at;
 	for (;;) {
 		uint64_t at = c->at, word = cur_be(c, 8);
 		enum nst_status st;
@@ -415,9 +448,10 @@ enum nst_status qram_records(struct qstream *q, struct cursor *c,
 		st = take_page(q, c, word, e);
 		if (st)
 			return st;
-		if (c->at - behind >= RELEASE_EVERY) {
-			source_release(q->src, behind, c->at - behind);
-			behind = c->at;
+		if (c->at - q->released >= RELEASE_EVERY) {
+			source_release(q->src, q->released,
+				       c->at - q->released);
+			q->released = c->at;
 		}
 	}
 }
@@ -478,8 +512,15 @@ struct walker {
 	bool plain_file;
 	container_run_fn *fn;
 	void *arg;
+	bool kept;             /* what is plain passed, and is spooled */
 	uint64_t behind, passed;
 };
+
+static bool is_gone(const struct qstream *q, uint64_t number)
+{
+	return !q->mapped_ram && index_touched(&q->index, number) &&
+		q->index.entry[number] >> 56 == Q_GONE;
+}
 
 static int one_page(struct walker *w, const struct qrange *r, uint64_t i,
 		    struct nst_error *e)
@@ -489,6 +530,8 @@ static int one_page(struct walker *w, const struct qrange *r, uint64_t i,
 	uint8_t buf[PAGE];
 	struct container_run run = { r->gpa + i * PAGE, NULL, PAGE, NONE };
 
+	if (is_gone(w->q, b->first + page))
+		return w->fn(w->arg, &run);
 	run.data = w->q->mapped_ram ? mapped_page(w->q, b, page, &at) :
 		fetch(w->q, b->first + page, buf, &at, e);
 	if (!run.data)
@@ -497,8 +540,8 @@ static int one_page(struct walker *w, const struct qrange *r, uint64_t i,
 		return 0;
 	if (w->plain_file)
 		run.file_offset = at;
-	if (at != NONE && (at < w->behind ||
-			   at - w->behind >= RELEASE_EVERY)) {
+	if (!w->kept && at != NONE && (at < w->behind ||
+				       at - w->behind >= RELEASE_EVERY)) {
 		if (at > w->behind)
 			source_release(w->q->src, w->behind, at - w->behind);
 		w->behind = at;
@@ -532,7 +575,8 @@ static int walk_range(struct walker *w, const struct qrange *r, uint64_t from,
 int qram_walk(struct qstream *q, uint32_t part, uint32_t parts, bool plain_file,
 	      container_run_fn *fn, void *arg, struct nst_error *e)
 {
-	struct walker w = { q, plain_file, fn, arg, 0, 0 };
+	struct walker w = { .q = q, .plain_file = plain_file, .fn = fn,
+			    .arg = arg, .kept = source_passes(q->src) };
 	int rc = 0;
 
 	for (uint32_t i = 0; !rc && i < q->nranges; i++) {

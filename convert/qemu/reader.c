@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "convert/codec.h"
+#include "convert/codec/window.h"
 #include "convert/outfile.h"
 #include "convert/readers.h"
 #include "layouts/vmcs.h"
@@ -215,9 +217,8 @@ enum nst_status qcontainer_place(struct container *c, struct qstream *q,
 
 /* -- rewriting ----------------------------------------------------------------- */
 
-struct piece { uint64_t at; const uint8_t *data; size_t len; };
 struct rewrite {
-	struct piece *piece;
+	struct window_piece *piece;
 	size_t n, room;
 	uint8_t *insert;       /* records */
 	size_t insert_len;
@@ -232,13 +233,13 @@ static enum nst_status add_piece(void *arg, uint64_t at, const uint8_t *data,
 
 	if (w->n == w->room) {
 		size_t room = w->room ? w->room * 2 : 16;
-		struct piece *p = realloc(w->piece, room * sizeof *p);
+		struct window_piece *p = realloc(w->piece, room * sizeof *p);
 		if (!p)
 			return nst_fail(e, NST_SYSTEM, "out of memory");
 		w->piece = p;
 		w->room = room;
 	}
-	w->piece[w->n++] = (struct piece){ at, data, len };
+	w->piece[w->n++] = (struct window_piece){ at, data, len };
 	return NST_OK;
 }
 
@@ -349,6 +350,29 @@ static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 	return st;
 }
 
+static int by_position(const void *a, const void *b)
+{
+	const struct window_piece *x = a, *y = b;
+
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* What passed is decoded once more, changed on its way, and encoded again. */
+static enum nst_status recode(struct qstream *q, const struct rewrite *w,
+			      int fd, struct nst_error *e)
+{
+	const struct window_edits x = { w->piece, w->n, w->insert,
+					w->insert_len, w->insert_at };
+	const char *name = source_wrapping(q->src);
+	const struct codec *codec = codec_by_name(name);
+
+	if (!codec || !codec->encode)
+		return nst_fail(e, NST_BAD_INPUT, "cannot write %s again", name);
+	if (w->n)
+		qsort(w->piece, w->n, sizeof *w->piece, by_position);
+	return source_recode(q->src, codec, &x, fd, e);
+}
+
 static bool any_ram(const struct container_patch *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -377,7 +401,8 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 	if (!st)
 		st = finish_insert(q, &w, e);
 	if (!st)
-		st = write_pieces(q, &w, fd, e);
+		st = source_passes(q->src) ? recode(q, &w, fd, e) :
+			write_pieces(q, &w, fd, e);
 	free(w.piece);
 	free(w.insert);
 	return st;
@@ -400,9 +425,12 @@ static enum nst_status open_stream(struct container *c, struct nst_error *e)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	c->priv = q;
 	q->index.fd = q->index.spool = -1;
+	q->sieve = c->options.sieve;
+	q->gave_up = source_passes(c->src) && c->options.nmultifd;
 	st = qmultifd_open(q, c->options.multifd, c->options.nmultifd, e);
 	if (!st)
 		st = qstream_open(q, c->src, false, 0, c->options.lowmem, e);
+	c->gave_up = q->gave_up;
 	return st ? st : qcontainer_fill(c, q, true, e);
 }
 
@@ -445,5 +473,6 @@ static void close_stream(struct container *c)
 const struct container_ops reader_qemu = {
 	.kind = "QEMU migration stream", .probe = probe, .open = open_stream,
 	.walk_part = walk_part, .load = load, .place = place,
-	.rewrite = rewrite, .rewrites_own = true, .close = close_stream,
+	.rewrite = rewrite, .rewrites_own = true, .passes = true,
+	.close = close_stream,
 };

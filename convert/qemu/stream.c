@@ -84,7 +84,7 @@ static enum nst_status config(struct qstream *q, struct cursor *c,
 		return bad(e, at, "a machine type of impossible length");
 	memcpy(q->machine, p, len);
 	q->footers = true;
-	while (!st && c->at < c->end && c->p[c->at] == S_SUB)
+	while (!st && cur_has(c, 1) && c->p[c->at] == S_SUB)
 		st = config_part(q, c, e);
 	return st;
 }
@@ -94,7 +94,7 @@ static enum nst_status config(struct qstream *q, struct cursor *c,
 static bool plausible_header(const uint8_t *p, uint64_t at, uint64_t end,
 			     uint32_t id)
 {
-	struct cursor c = { p, at, end, false };
+	struct cursor c = { .p = p, .at = at, .end = end };
 	uint64_t type = cur_be(&c, 1), next = cur_be(&c, 4), version;
 	char name[256];
 
@@ -116,7 +116,7 @@ static bool plausible_header(const uint8_t *p, uint64_t at, uint64_t end,
 static bool plausible_next(const struct qstream *q, const uint8_t *p,
 			   uint64_t at, uint64_t end, uint32_t id)
 {
-	struct cursor c = { p, at, end, false };
+	struct cursor c = { .p = p, .at = at, .end = end };
 	uint64_t type = cur_be(&c, 1);
 
 	switch (c.cut ? 0xff : type) {
@@ -193,12 +193,30 @@ static uint64_t body_end(struct qstream *q, const struct cursor *c,
 	return resync(q, c->p, c->at, c->end, id);
 }
 
+/* All that is left of a passing source, which stays where it is. */
+static bool take_the_rest(struct qstream *q, struct cursor *c,
+			  struct nst_error *e)
+{
+	q->released = 0;
+	c->starved = !source_need_all(c->more);
+	c->end = source_size(c->more);
+	if (c->starved) {
+		is_cut(e, c);
+		return false;
+	}
+	c->more = NULL;
+	return true;
+}
+
 static enum nst_status device(struct qstream *q, struct cursor *c,
 			      const char *name, uint32_t id, uint32_t instance,
 			      uint32_t version, struct nst_error *e)
 {
 	struct qsection *s;
 
+	/* How long it is stands at the end, if anywhere; it is read again later. */
+	if (c->more && !take_the_rest(q, c, e))
+		return e->status;
 	if (q->nsections == q->room) {
 		uint32_t room = q->room ? q->room * 2 : 64;
 		s = room > MAX_SECTIONS ? NULL :
@@ -275,7 +293,7 @@ static enum nst_status section(struct qstream *q, struct cursor *c,
 	}
 	if (st || !q->footers)
 		return st;
-	if (c->end - c->at < 5)
+	if (!cur_has(c, 5))
 		return is_cut(e, c);
 	if (!footer_at(q, c->p, c->at, c->end, id))
 		return nst_fail(e, NST_BAD_INPUT, "no footer at byte 0x%llx of "
@@ -336,7 +354,7 @@ static enum nst_status end_mark(struct qstream *q, struct cursor *c,
 		return st;
 	c->at++;
 	q->end = c->at;
-	if (c->at == c->end || c->p[c->at] != S_VMDESC)
+	if (!cur_has(c, 1) || c->p[c->at] != S_VMDESC)
 		return NST_OK;
 	c->at++;
 	uint32_t len = (uint32_t)cur_be(c, 4);
@@ -354,7 +372,7 @@ static enum nst_status walk(struct qstream *q, struct cursor *c,
 	enum nst_status st = NST_OK;
 
 	while (!st) {
-		if (c->at >= c->end)
+		if (!cur_has(c, 1))
 			return is_cut(e, c);
 		switch (c->p[c->at]) {
 		case S_EOF:
@@ -380,11 +398,26 @@ static enum nst_status walk(struct qstream *q, struct cursor *c,
 	return st;
 }
 
+static enum nst_status open_walk(struct qstream *q, struct cursor *c,
+				 struct nst_error *e)
+{
+	enum nst_status st;
+
+	if (!cur_has(c, 8) || !qstream_is(c->p + c->at, 8))
+		return bad(e, c->at, "no migration stream begins");
+	c->at += 4;
+	if (cur_be(c, 4) != 3)
+		return nst_fail(e, NST_BAD_INPUT, "a stream of version 2 (QEMU "
+				"before 0.12) is not supported");
+	st = walk(q, c, e);
+	return st ? st : qmultifd_rest(q, e);
+}
+
 enum nst_status qstream_open(struct qstream *q, struct source *src,
 			     bool own_src, uint64_t start, uint64_t lowmem,
 			     struct nst_error *e)
 {
-	struct cursor c = { NULL, start, source_size(src), false };
+	struct cursor c = { .at = start, .more = source_passes(src) ? src : NULL };
 	enum nst_status st;
 
 	q->src = src;
@@ -392,16 +425,13 @@ enum nst_status qstream_open(struct qstream *q, struct source *src,
 	q->start = start;
 	q->last_block = -1;
 	q->index.fd = q->index.spool = -1;
-	c.p = source_at(src, 0, c.end);
-	if (start > c.end || !qstream_is(c.p + start, c.end - start))
-		return bad(e, start, "no migration stream begins");
-	c.at += 4;
-	if (cur_be(&c, 4) != 3)
-		return nst_fail(e, NST_BAD_INPUT, "a stream of version 2 (QEMU "
-				"before 0.12) is not supported");
-	st = walk(q, &c, e);
-	if (!st)
-		st = qmultifd_rest(q, e);
+	c.end = source_size(src);
+	c.p = source_at(src, 0, 0);
+	st = open_walk(q, &c, e);
+	q->gave_up |= source_too_much(src);
+	/* Where decoding failed, that is why the stream seemed to end. */
+	if (st && c.starved && source_status(src, e))
+		st = e->status;
 	if (!st)
 		qmap_make(q, lowmem);
 	return st;

@@ -19,7 +19,11 @@ enum { Q_MAX_BLOCKS = 256 };
 
 /* How a page's last record holds it; in the top byte of an index entry, the
  * position in the low 56 bits. */
-enum qpage { Q_NONE, Q_PLAIN, Q_FILL, Q_ZLIB, Q_SPOOLED };
+enum qpage {
+	Q_NONE, Q_PLAIN, Q_FILL, Q_ZLIB, Q_SPOOLED,
+	/* Plain ones of a source that passes: spooled, or refused by the sieve. */
+	Q_KEPT, Q_GONE,
+};
 
 struct qblock {
 	char name[256];
@@ -51,6 +55,8 @@ struct qrange { uint32_t block; uint64_t offset, size, gpa; };
 struct qstream {
 	struct source *src;    /* borrowed, or own_src */
 	bool own_src;
+	container_sieve_fn *sieve; /* where src may pass */
+	bool gave_up;          /* it may not: see container.h */
 	uint64_t start, end;   /* the magic; behind the last byte */
 	char machine[128];
 	bool footers, ignore_shared, mapped_ram, postcopy;
@@ -62,6 +68,7 @@ struct qstream {
 	bool have_ram;
 	uint64_t ram_last;     /* where the last RAM section begins, */
 	uint64_t ram_eos;      /* and the record that ends it */
+	uint64_t released;     /* how far its records are read and let go of */
 	json_t *desc;          /* the JSON description, or NULL */
 	uint64_t desc_at;
 	struct qsection *section; /* devices */

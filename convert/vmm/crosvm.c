@@ -90,8 +90,8 @@ static enum nst_status take(struct container *c, struct byte_lists *l,
 static enum nst_status open_crosvm(struct container *c, struct nst_error *e)
 {
 	struct byte_lists *l = calloc(1, sizeof *l);
-	struct cursor cur = { source_at(c->src, 0, 0), 0, source_size(c->src),
-			      false };
+	struct cursor cur = { .p = source_at(c->src, 0, 0),
+			      .end = source_size(c->src) };
 	uint8_t *buf = malloc(BA_MOST);
 	const uint8_t *hit;
 	enum nst_status st;

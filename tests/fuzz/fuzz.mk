@@ -2,7 +2,7 @@
 # FUZZ_TIME seconds; `make check` replays the seeds and what was ever found.
 FUZZ_TIME ?= 60
 FUZZ_JOBS ?= 1
-FUZZ_FORMATS := any stream libvirt qcow2 kdump elf blob snapshot chv crosvm lime
+FUZZ_FORMATS := any passing stream libvirt qcow2 kdump elf blob snapshot chv crosvm lime
 fuzz-kind-any :=
 fuzz-kind-stream := QEMU migration stream
 fuzz-kind-libvirt := libvirt save image
@@ -38,11 +38,29 @@ $(BUILD)/tests/fuzz/replay: tests/fuzz/replay.c tests/fuzz/fuzz_container.c \
 		tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a $(PKGLIBS) \
 		$(LDFLAGS)
 
-check-fuzz: $(BUILD)/tests/fuzz/replay $(FUZZ_SEEDS)/stream
+$(BUILD)/tests/fuzz/replay-passing: tests/fuzz/replay.c tests/fuzz/fuzz_passing.c \
+		$(BUILD)/libnstate.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c \
+		tests/fuzz/fuzz_passing.c $(BUILD)/libnstate.a $(PKGLIBS) \
+		$(LDFLAGS)
+
+check-fuzz: $(BUILD)/tests/fuzz/replay $(BUILD)/tests/fuzz/replay-passing \
+		$(FUZZ_SEEDS)/stream
 	@$< $(FUZZ_SEEDS)/* $(wildcard tests/fuzz/corpus/*)
+	@$(BUILD)/tests/fuzz/replay-passing $(FUZZ_SEEDS)/*stream* \
+		$(FUZZ_SEEDS)/libvirt $(wildcard tests/fuzz/corpus/*)
 
 fuzz:
 	@$(MAKE) --no-print-directory FUZZ=1 fuzz-run
+
+# Not by a format, but by how it is read.
+$(BUILD)/tests/fuzz/fuzz-passing: tests/fuzz/fuzz_passing.c $(BUILD)/libnstate.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(BUILD)/libnstate.a \
+		$(PKGLIBS) $(LDFLAGS)
 
 $(BUILD)/tests/fuzz/fuzz-%: tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a
 	$(call say,CC,$@)

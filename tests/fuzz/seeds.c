@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 	FILE *f = fopen("tests/fixtures/pages/kvm-4.17-in-l2.bin", "rb");
 	struct gen_stream o = { .vmcs12 = page, .json = true };
 	struct gen_stream old = { .vmcs12 = page, .old_machine = true };
+	struct gen_stream plain = { .vmcs12 = page, .plain = true };
 	struct gen s, k, g = { 0 };
 
 	if (argc != 2 || !f || fread(page, 1, 4096, f) != 4096)
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
 	save(argv[1], "qcow2", gen_qcow2(&s));
 	save(argv[1], "stream", s);
 	save(argv[1], "old-stream", gen_stream(&old));
+	save(argv[1], "plain-stream", gen_stream(&plain));
 	k = gen_kdump(page);
 	save(argv[1], "kdump-flat", gen_flat(&k));
 	save(argv[1], "kdump", k);

@@ -63,6 +63,7 @@ struct gen_stream {
 	bool json;
 	bool no_nested;
 	bool twice;              /* page GEN_OTHER is sent with rubbish first */
+	bool plain;              /* 3 and 4 have plain records, too */
 	size_t eof;              /* out: behind the end mark */
 	size_t cpu_page;         /* out: where the nested vmcs12 is */
 };
@@ -86,6 +87,19 @@ static inline void g_header(struct gen *g, int type, uint32_t id,
 	g_be(g, version, 4);
 }
 
+/* 1000 bytes kept, 1 new, 3094 kept, 1 new */
+static inline void g_delta(struct gen *g, const uint8_t *page)
+{
+	g_be(g, 1, 1);
+	g_be(g, 8, 2);
+	g_be(g, 0xe807, 2);
+	g_be(g, 1, 1);
+	g_be(g, page[1000], 1);
+	g_be(g, 0x9618, 2);
+	g_be(g, 1, 1);
+	g_be(g, page[4095], 1);
+}
+
 /* First: page 0 zero; 1 and 2 plain; 3 zlib; 4 plain then XBZRLE; 5 filled. */
 static inline void g_ram_pages(struct gen *g, const struct gen_stream *o)
 {
@@ -104,25 +118,25 @@ static inline void g_ram_pages(struct gen *g, const struct gen_stream *o)
 	}
 	g_be(g, GEN_OTHER << 12 | 0x28, 8);
 	g_put(g, o->vmcs12, 4096);
-	compress2(z, &zn, o->vmcs12, 4096, 6);
-	g_be(g, GEN_PACKED << 12 | 0x120, 8);
-	g_be(g, zn, 4);
-	g_put(g, z, zn);
+	if (o->plain) {
+		g_be(g, GEN_PACKED << 12 | 0x28, 8);
+		g_put(g, o->vmcs12, 4096);
+	} else {
+		compress2(z, &zn, o->vmcs12, 4096, 6);
+		g_be(g, GEN_PACKED << 12 | 0x120, 8);
+		g_be(g, zn, 4);
+		g_put(g, z, zn);
+	}
 	memcpy(page, o->vmcs12, 4096);
 	page[4095] ^= 0xff;
 	page[1000] ^= 0xff;
 	g_be(g, GEN_DELTA << 12 | 0x28, 8);
 	g_put(g, page, 4096);
-	/* 1000 kept, 1 new, 3094 kept, 1 new */
-	g_be(g, GEN_DELTA << 12 | 0x60, 8);
-	g_be(g, 1, 1);
-	g_be(g, 8, 2);
-	g_be(g, 0xe807, 2);
-	g_be(g, 1, 1);
-	g_be(g, o->vmcs12[1000], 1);
-	g_be(g, 0x9618, 2);
-	g_be(g, 1, 1);
-	g_be(g, o->vmcs12[4095], 1);
+	g_be(g, GEN_DELTA << 12 | (o->plain ? 0x28 : 0x60), 8);
+	if (o->plain)
+		g_put(g, o->vmcs12, 4096);
+	else
+		g_delta(g, o->vmcs12);
 	g_be(g, GEN_FILL << 12 | 0x22, 8);
 	g_be(g, 0xaa, 1);
 	for (int i = GEN_FILL + 1; i < GEN_PAGES; i++) {

@@ -450,7 +450,7 @@ static struct gen recode(const struct gen *g, const struct codec *c, bool encode
 
 	gen_file(g, &in);
 	assert_int_equal(source_from_fd(in, &s, &e), NST_OK);
-	assert_int_equal(encode ? codec_encode_from(c, s, fd, &e) :
+	assert_int_equal(encode ? codec_encode_from(c, s, g->n, fd, &e) :
 			 codec_decode(c, g->p, g->n, fd, &e), want);
 	source_close(s);
 	out = slurp(fd);
