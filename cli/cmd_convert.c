@@ -176,18 +176,20 @@ static enum nst_status convert_one(struct args *a, struct nst_error *e)
 	enum nst_status st;
 
 	progress_start(&bar, "scanned", a->json);
-	a->plan.scan.progress = progress_tell;
-	a->plan.scan.arg = &bar;
+	a->plan.scan.progress = (struct container_progress){ progress_tell,
+							     &bar };
 	st = conversion_open(a->in, &a->plan, &v, e);
 	progress_end(&bar);
 	if (st)
 		return st;
+	progress_start(&bar, "written", a->json);
 	if (a->out)
 		st = conversion_write(&v, a->out,
 				      (a->force ? CONTAINER_FORCE : 0) |
 				      (a->no_sync ? CONTAINER_NO_SYNC : 0), e);
 	else if (a->in_place)
 		st = conversion_in_place(&v, e);
+	progress_end(&bar);
 	if (!st && (!cli_quiet || a->json)) {
 		/* A converted file on standard output leaves no room there. */
 		bool piped = a->out && !strcmp(a->out, "-");

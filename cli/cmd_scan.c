@@ -243,22 +243,19 @@ static void print(const struct args *a, const struct container *c,
 }
 
 static enum nst_status scan_file(const struct args *a, struct container *c,
-				 struct nst_error *e)
+				 struct progress *bar, struct nst_error *e)
 {
 	struct identify_result *r = malloc(sizeof *r);
 	struct scan_options o = { .ram = true, .jobs = a->jobs,
-				  .progress = progress_tell };
-	struct progress bar;
+				  .progress = { progress_tell, bar } };
 	struct scan s;
 	struct out *out;
 	unsigned votes = 0;
 	bool conflict = false;
 	enum nst_status st;
 
-	o.arg = &bar;
-	progress_start(&bar, "scanned", a->json);
 	st = scan_container_with(c, &o, &s, e);
-	progress_end(&bar);
+	progress_end(bar);
 	if (st) {
 		free(r);
 		return st;
@@ -279,18 +276,23 @@ static enum nst_status scan_file(const struct args *a, struct container *c,
 int cmd_scan(int argc, char **argv)
 {
 	struct args a = { 0 };
+	struct progress bar;
 	struct container *c;
 	struct nst_error e;
 	enum nst_status st;
 
 	cli_parse(&argp, argc, argv, &a);
+	progress_start(&bar, "scanned", a.json);
 	a.open.sieve = scan_wants;
+	a.open.progress = (struct container_progress){ progress_tell, &bar };
 	st = container_open(a.file, &a.open, &c, &e);
-	if (st)
+	if (st) {
+		progress_end(&bar);
 		return cli_fail(a.file, &e);
+	}
 	if (!c->has_ram && !c->nstates)
 		cli_warn(a.file, "holds neither RAM nor nested state");
-	st = scan_file(&a, c, &e);
+	st = scan_file(&a, c, &bar, &e);
 	container_close(c);
 	return st ? cli_fail(a.file, &e) : NST_OK;
 }

@@ -104,6 +104,13 @@ struct container_vcpu {
 	uint64_t rip, rsp, cr0, cr3, cr4, efer;
 };
 
+/* Whom a long work tells now and then, from one thread, how far it is: bytes of how
+ * many. */
+struct container_progress {
+	void (*tell)(void *arg, uint64_t done, uint64_t total); /* or NULL */
+	void *arg;
+};
+
 /* Whether a walk has to show this page. */
 typedef bool container_sieve_fn(const uint8_t *page);
 
@@ -119,6 +126,7 @@ struct container_options {
 	/* Who names one will walk, place and rewrite, but not load: then a reader
 	 * may keep those pages only, and no copy of a compressed file. */
 	container_sieve_fn *sieve;
+	struct container_progress progress; /* of reading, and writing, what passes */
 };
 
 struct container_ram { uint64_t gpa, size; };

@@ -71,6 +71,7 @@ enum nst_status conversion_open(const char *path, const struct plan_options *o,
 
 	scan.ram = !o->only_current;
 	open.sieve = scan_wants;
+	open.progress = o->scan.progress;
 	memset(v, 0, sizeof *v);
 	st = container_open(path, &open, &v->c, e);
 	if (!st)

@@ -277,9 +277,10 @@ static int scan_one_run(void *arg, const struct container_run *run)
 	uint64_t done = __atomic_add_fetch(j->done, run->size, __ATOMIC_RELAXED);
 
 	scan_run(&j->scan, run);
-	if (!j->part && j->o->progress && done - j->told >= PROGRESS_EVERY) {
+	if (!j->part && j->o->progress.tell &&
+	    done - j->told >= PROGRESS_EVERY) {
 		j->told = done;
-		j->o->progress(j->o->arg, done, j->c->ram_bytes);
+		j->o->progress.tell(j->o->progress.arg, done, j->c->ram_bytes);
 	}
 	return j->scan.out_of_memory || j->scan.too_many ? 1 : 0;
 }

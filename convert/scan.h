@@ -55,9 +55,7 @@ struct scan {
 struct scan_options {
 	bool ram;
 	unsigned jobs;         /* threads; 0: as many as there are CPUs */
-	/* Now and then, from one thread: bytes of RAM seen, of how many. */
-	void (*progress)(void *arg, uint64_t done, uint64_t total);
-	void *arg;
+	struct container_progress progress; /* of RAM */
 };
 
 void scan_free(struct scan *s);

@@ -18,6 +18,7 @@
 #include "convert/bytes.h"
 #include "convert/codec.h"
 #include "convert/codec/window.h"
+#include "convert/container.h"
 #include "convert/outfile.h"
 
 #define FOLIO (4ull << 20)
@@ -41,6 +42,7 @@ struct source {
 	const struct codec *codec;
 	uint64_t most;       /* of the window in memory */
 	bool too_much;       /* was asked for */
+	struct container_progress progress; /* of releasing it, of size */
 };
 
 /* -- what is mapped, for the handler of a read error ---------------------------- */
@@ -301,7 +303,8 @@ enum nst_status source_status(struct source *s, struct nst_error *e)
 }
 
 enum nst_status source_recode(struct source *s, const struct codec *c,
-			      const struct window_edits *edits, int fd,
+			      const struct window_edits *edits,
+			      const struct container_progress *progress, int fd,
 			      struct nst_error *e)
 {
 	uint64_t size = source_size(s) + edits->insert_len;
@@ -313,6 +316,8 @@ enum nst_status source_recode(struct source *s, const struct codec *c,
 		return st ? st : nst_fail(e, NST_SYSTEM, "no address space to "
 					  "decode in");
 	again->most = ~0ull;
+	again->size = size;
+	again->progress = *progress;
 	st = codec_encode_from(c, again, size, fd, e);
 	/* What is wrong with the input is why the encoder did not get it. */
 	made = window_status(again->window, e);
@@ -428,6 +433,8 @@ void source_release(struct source *s, uint64_t off, uint64_t len)
 
 	if (s->window) {
 		window_release(s->window, off, off + len);
+		if (s->progress.tell)
+			s->progress.tell(s->progress.arg, off + len, s->size);
 		return;
 	}
 	/* Of a shared file mapping: the page cache keeps what this process

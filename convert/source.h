@@ -15,6 +15,7 @@
 #include "layouts/error.h"
 
 struct codec;
+struct container_progress;
 struct source;
 struct window_edits;
 
@@ -39,7 +40,8 @@ bool source_passes(const struct source *s);
 enum nst_status source_settle(struct source *s, struct nst_error *e);
 /* Encodes all of s, which passes, once more by c, with these changes, to fd. */
 enum nst_status source_recode(struct source *s, const struct codec *c,
-			      const struct window_edits *edits, int fd,
+			      const struct window_edits *edits,
+			      const struct container_progress *progress, int fd,
 			      struct nst_error *e);
 
 /* Of an open file, as it is; takes the descriptor over. */

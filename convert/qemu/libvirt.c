@@ -158,6 +158,7 @@ static enum nst_status open_image(struct container *c, struct nst_error *e)
 	if (!st && is_packed(m))
 		st = unpack(c, m, &src, e);
 	m->q.sieve = c->options.sieve;
+	m->q.progress = c->options.progress;
 	if (!st)
 		st = qstream_open(&m->q, src, is_packed(m),
 				  is_packed(m) ? 0 : m->data,

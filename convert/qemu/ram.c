@@ -418,6 +418,14 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 	return bad(e, start, "a record with unknown flags");
 }
 
+/* Pages that are sent twice do not count as more than all. */
+static void tell(const struct qstream *q)
+{
+	uint64_t all = q->index.npages * PAGE, done = q->records * PAGE;
+
+	q->progress.tell(q->progress.arg, done < all ? done : all, all);
+}
+
 enum nst_status qram_records(struct qstream *q, struct cursor *c,
 			     struct nst_error *e)
 {
@@ -452,6 +460,8 @@ enum nst_status qram_records(struct qstream *q, struct cursor *c,
 			source_release(q->src, q->released,
 				       c->at - q->released);
 			q->released = c->at;
+			if (source_passes(q->src) && q->progress.tell)
+				tell(q);
 		}
 	}
 }

@@ -359,7 +359,8 @@ static int by_position(const void *a, const void *b)
 
 /* What passed is decoded once more, changed on its way, and encoded again. */
 static enum nst_status recode(struct qstream *q, const struct rewrite *w,
-			      int fd, struct nst_error *e)
+			      const struct container_progress *progress, int fd,
+			      struct nst_error *e)
 {
 	const struct window_edits x = { w->piece, w->n, w->insert,
 					w->insert_len, w->insert_at };
@@ -370,7 +371,7 @@ static enum nst_status recode(struct qstream *q, const struct rewrite *w,
 		return nst_fail(e, NST_BAD_INPUT, "cannot write %s again", name);
 	if (w->n)
 		qsort(w->piece, w->n, sizeof *w->piece, by_position);
-	return source_recode(q->src, codec, &x, fd, e);
+	return source_recode(q->src, codec, &x, progress, fd, e);
 }
 
 static bool any_ram(const struct container_patch *p, size_t n)
@@ -401,7 +402,8 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 	if (!st)
 		st = finish_insert(q, &w, e);
 	if (!st)
-		st = source_passes(q->src) ? recode(q, &w, fd, e) :
+		st = source_passes(q->src) ?
+			recode(q, &w, &c->options.progress, fd, e) :
 			write_pieces(q, &w, fd, e);
 	free(w.piece);
 	free(w.insert);
@@ -426,6 +428,7 @@ static enum nst_status open_stream(struct container *c, struct nst_error *e)
 	c->priv = q;
 	q->index.fd = q->index.spool = -1;
 	q->sieve = c->options.sieve;
+	q->progress = c->options.progress;
 	q->gave_up = source_passes(c->src) && c->options.nmultifd;
 	st = qmultifd_open(q, c->options.multifd, c->options.nmultifd, e);
 	if (!st)

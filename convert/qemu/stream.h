@@ -56,6 +56,7 @@ struct qstream {
 	struct source *src;    /* borrowed, or own_src */
 	bool own_src;
 	container_sieve_fn *sieve; /* where src may pass */
+	struct container_progress progress;
 	bool gave_up;          /* it may not: see container.h */
 	uint64_t start, end;   /* the magic; behind the last byte */
 	char machine[128];

@@ -31,6 +31,9 @@ for tool in gzip xz zstd bzip2 lz4 lzop; do
 	status 3 "$n" convert --in-place --to v6.18 "$T/in"
 	one_line
 	says 'compressed'
+	# No copy is made on disk.
+	(ulimit -f 1950; exec "$n" scan -q "$T/in") >"$T/o" ||
+		fail "$tool: a file as large as the stream"
 	# Cut in the middle: where.
 	head -c 100000 "$T/in" >"$T/cut"
 	status 3 "$n" scan "$T/cut"

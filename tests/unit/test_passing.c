@@ -196,6 +196,15 @@ static void a_cut_is_met_where_it_is(void **state)
 	source_close(in);
 }
 
+static void tell(void *arg, uint64_t done, uint64_t total)
+{
+	uint64_t *said = arg;
+
+	assert_true(done >= *said && done <= total);
+	assert_int_equal(total, SIZE + 23 * MIB);
+	*said = done;
+}
+
 /* Pieces at the ends and over the steps' borders, an insertion larger than the
  * window; through every codec that is quick enough for so much. */
 static void changes_are_made_on_the_way(void **state)
@@ -207,6 +216,7 @@ static void changes_are_made_on_the_way(void **state)
 	};
 	struct gen more = { malloc(23 * MIB), 23 * MIB, 0 };
 	const struct window_edits x = { piece, 4, more.p, more.n, 5 * MIB + 3 };
+	struct container_progress told = { tell, NULL };
 	struct source *in = file_of(&packed);
 	struct nst_error e;
 
@@ -218,8 +228,9 @@ static void changes_are_made_on_the_way(void **state)
 		struct source *s = pass(in);
 		int fd = memfd_create("out", MFD_CLOEXEC);
 		struct gen out, got;
-		uint64_t at = 0;
+		uint64_t at = 0, said = 0;
 
+		told.arg = &said;
 		if (!strcmp(names[k], "xz") || !strcmp(names[k], "bzip2")) {
 			close(fd);
 			source_close(s);
@@ -228,8 +239,9 @@ static void changes_are_made_on_the_way(void **state)
 		for (; source_need(s, at + MIB); at += MIB)
 			source_release(s, at, MIB);
 		assert_true(source_need_all(s));
-		assert_int_equal(source_recode(s, codec_by_name(names[k]), &x, fd,
-					       &e), NST_OK);
+		assert_int_equal(source_recode(s, codec_by_name(names[k]), &x,
+					       &told, fd, &e), NST_OK);
+		assert_in_range(said, SIZE / 2, SIZE + more.n);
 		out = slurp(fd);
 		got = unpack(&out, names[k]);
 		assert_int_equal(got.n, SIZE + more.n);
