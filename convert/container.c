@@ -13,6 +13,7 @@
 
 #include "convert/codec.h"
 #include "convert/outfile.h"
+#include "convert/pieces.h"
 #include "convert/readers.h"
 #include "convert/snapshot.h"
 #include "convert/source.h"
@@ -378,11 +379,27 @@ static enum nst_status rewrap(struct container *c, int plain, int out,
 	return st;
 }
 
+static enum nst_status recode_patched(struct container *c, int fd,
+				      const struct container_patch *p, size_t n,
+				      struct nst_error *e)
+{
+	struct pieces x = { 0 };
+	enum nst_status st = container_place(c, p, n, pieces_add, &x, e);
+
+	if (!st)
+		st = pieces_recode(&x, c->src, NULL, 0, 0, &c->options.progress,
+				   fd, e);
+	pieces_free(&x);
+	return st;
+}
+
 enum nst_status container_rewrite(struct container *c, int fd,
 				  const struct container_patch *p, size_t n,
 				  struct nst_error *e)
 {
-	return c->ops->rewrite ? c->ops->rewrite(c, fd, p, n, e) :
+	if (c->ops->rewrite)
+		return c->ops->rewrite(c, fd, p, n, e);
+	return source_passes(c->src) ? recode_patched(c, fd, p, n, e) :
 		clone_and_patch(c, fd, p, n, e);
 }
 

@@ -88,8 +88,8 @@ struct container_ops {
 	 * rewrites_own: out_fd may be the source's own, which is then changed,
 	 * and the container is good for nothing but being closed. */
 	bool rewrites_own;
-	/* open: takes a source that passes (source.h), and settles for less in
-	 * gave_up; rewrite: wraps it again itself. */
+	/* open takes a source that passes (source.h), or gives up, which gave_up
+	 * says; rewrite, where there is one, wraps it again itself. */
 	bool passes;
 	enum nst_status (*rewrite)(struct container *c, int out_fd,
 				   const struct container_patch *p, size_t n,
@@ -189,7 +189,7 @@ enum nst_status container_write(struct container *c, const char *path,
 				unsigned flags, const struct container_patch *p,
 				size_t n, struct nst_error *e);
 
-/* The same, unwrapped, to an open and empty file. */
+/* The same, unwrapped unless it is read in passing, to an open and empty file. */
 enum nst_status container_rewrite(struct container *c, int fd,
 				  const struct container_patch *p, size_t n,
 				  struct nst_error *e);

@@ -238,8 +238,10 @@ static int walk_part(struct container *c, uint32_t part, uint32_t parts,
 		     container_run_fn *fn, void *arg, struct nst_error *e)
 {
 	const struct native *n = c->priv;
-	struct ram_runs runs = { calloc(n->nseg ? n->nseg : 1, sizeof *runs.v),
-				 n->nseg, n->nseg };
+	struct ram_runs runs = {
+		.v = calloc(n->nseg ? n->nseg : 1, sizeof *runs.v),
+		.n = n->nseg, .room = n->nseg,
+	};
 	int rc;
 
 	if (!runs.v) {

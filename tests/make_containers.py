@@ -99,9 +99,9 @@ def elf_head(f, segments):
         f.write(struct.pack("<IIQQQQQQ", 1, 0, offset, 0, at, size, memory, 0))
 
 
-def elf(path, mib, every=65536, seed=None):
+def elf(path, mib, every=65536, seed=None, mixed=False):
     with open(path, "wb", 1 << 20) as f:
         elf_head(f, [(0, 4096, mib << 20, mib << 20)])
         f.write(bytes(4096 - f.tell()))
-        for _, p in pages(mib, every, seed):
+        for _, p in pages(mib, every, seed, mixed):
             f.write(p)

@@ -91,12 +91,17 @@ static void back(struct window *w, uint64_t end)
 {
 	for (; w->backed < end; w->backed += STEP) {
 		uint64_t from;
+		void *to;
 
 		if (!w->spares)
 			continue;
 		from = w->spare[--w->spares];
-		mremap(w->base + from, STEP, STEP, MREMAP_MAYMOVE | MREMAP_FIXED |
-		       MREMAP_DONTUNMAP, w->base + w->backed);
+		to = w->base + w->backed;
+		/* Before Linux 5.7 this is not known; then it is fresh memory. */
+		if (mremap(w->base + from, STEP, STEP, MREMAP_MAYMOVE |
+			   MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED)
+			mmap(to, STEP, PROT_READ | PROT_WRITE, RESERVED |
+			     MAP_FIXED, -1, 0);
 		empty(w, from);
 	}
 }

@@ -41,36 +41,74 @@ static enum nst_status open_raw(struct container *c, struct nst_error *e)
 		return st;
 	if (c->options.base & 4095)
 		return nst_fail(e, NST_USAGE, "--base is not page-aligned");
-	return runs_add(r, c->options.base, size, (size + 4095) & ~4095ull, 0) &&
-		runs_finish(r, c) ? NST_OK :
+	if (source_passes(c->src))
+		size = RUNS_MOST;
+	if (!runs_add(r, c->options.base, size, (size + 4095) & ~4095ull, 0))
+		return nst_fail(e, NST_SYSTEM, "out of memory");
+	c->gave_up = source_passes(c->src) && r->n && !runs_pass(r, c, r->v, true);
+	return !c->gave_up && runs_finish(r, c) ? NST_OK :
 		nst_fail(e, NST_SYSTEM, "out of memory");
 }
 
-static enum nst_status open_lime(struct container *c, struct nst_error *e)
+static enum nst_status damaged(uint64_t at, struct nst_error *e)
 {
-	uint64_t size = source_size(c->src);
-	struct cursor cur = { .p = source_at(c->src, 0, 0), .end = size };
-	struct ram_runs *r;
-	enum nst_status st = start(c, &r, e);
+	return nst_fail(e, NST_BAD_INPUT, "LiME: the range at byte 0x%llx is cut "
+			"or damaged", (unsigned long long)at);
+}
 
-	while (!st && cur.at < size) {
+/* Past the bytes of a range, which are in the last run, if they are a page. */
+static bool skip_range(struct container *c, struct ram_runs *r,
+		       struct cursor *cur, uint32_t had, uint64_t len)
+{
+	if (!source_passes(c->src))
+		return cur_skip(cur, len);
+	if (r->n > had && !runs_pass(r, c, &r->v[r->n - 1],
+						 false))
+		return false;
+	cur->at += len;
+	if (!source_need(c->src, cur->at))
+		return false;
+	cur->end = source_size(c->src);
+	return true;
+}
+
+static enum nst_status read_ranges(struct container *c, struct ram_runs *r,
+				   struct nst_error *e)
+{
+	bool passes = source_passes(c->src);
+	struct cursor cur = { .p = source_at(c->src, 0, 0),
+			      .end = source_size(c->src),
+			      .more = passes ? c->src : NULL };
+
+	while (cur_has(&cur, 1)) {
 		uint64_t at = cur.at, magic = cur_le(&cur, 4), first, last;
+		uint32_t had = r->n;
 
 		cur_skip(&cur, 4);
 		first = cur_le(&cur, 8);
 		last = cur_le(&cur, 8);
 		cur_skip(&cur, 8);
 		if (cur.cut || magic != LIME_MAGIC || last < first ||
-		    last - first >= 1ull << 52 ||
-		    last - first + 1 > size - cur.at)
-			return nst_fail(e, NST_BAD_INPUT, "LiME: the range at "
-					"byte 0x%llx is cut or damaged",
-					(unsigned long long)at);
+		    last - first >= 1ull << 52)
+			return damaged(at, e);
 		if (!runs_add(r, first, last - first + 1, last - first + 1,
 			      cur.at))
 			return nst_fail(e, NST_SYSTEM, "out of memory");
-		cur_skip(&cur, last - first + 1);
+		if (!skip_range(c, r, &cur, had, last - first + 1))
+			return damaged(at, e);
 	}
+	return source_need_all(c->src) ? NST_OK : damaged(cur.at, e);
+}
+
+static enum nst_status open_lime(struct container *c, struct nst_error *e)
+{
+	struct ram_runs *r;
+	enum nst_status st = start(c, &r, e);
+
+	if (!st)
+		st = read_ranges(c, r, e);
+	/* What is wrong with it is said when all of it is there. */
+	c->gave_up = st && source_passes(c->src);
 	if (!st && !runs_finish(r, c))
 		st = nst_fail(e, NST_SYSTEM, "out of memory");
 	return st;
@@ -88,16 +126,16 @@ static void close_runs(struct container *c)
 	struct ram_runs *r = c->priv;
 
 	if (r)
-		free(r->v);
+		runs_free(r);
 	free(r);
 }
 
 const struct container_ops reader_raw = {
 	.kind = "raw RAM", .probe = probe_raw, .open = open_raw,
-	.walk_part = walk_part, .close = close_runs,
+	.walk_part = walk_part, .passes = true, .close = close_runs,
 };
 
 const struct container_ops reader_lime = {
 	.kind = "LiME capture", .probe = probe_lime, .open = open_lime,
-	.walk_part = walk_part, .close = close_runs,
+	.walk_part = walk_part, .passes = true, .close = close_runs,
 };

@@ -10,6 +10,7 @@
 #define PAGE 4096ull
 #define NONE 0xffffffffffffffffull
 #define PIECE (1ull << 20)
+#define MOST_KEPT 4096u    /* 16 MiB; more have room in a file */
 
 bool runs_add(struct ram_runs *r, uint64_t gpa, uint64_t filesz, uint64_t memsz,
 	      uint64_t offset)
@@ -17,7 +18,7 @@ bool runs_add(struct ram_runs *r, uint64_t gpa, uint64_t filesz, uint64_t memsz,
 	uint64_t skip = -gpa & (PAGE - 1);
 	struct ram_run *v;
 
-	if (memsz < skip + PAGE || gpa > 1ull << 52 || memsz > 1ull << 52)
+	if (memsz < skip + PAGE || gpa > RUNS_MOST || memsz > RUNS_MOST)
 		return true;
 	memsz = (memsz - skip) & ~(PAGE - 1);
 	filesz = filesz > skip ? filesz - skip : 0;
@@ -69,6 +70,156 @@ bool runs_finish(struct ram_runs *r, struct container *c)
 	r->n = n;
 	return true;
 }
+
+/* -- passing ------------------------------------------------------------------- */
+
+static bool keep(struct ram_runs *r, uint64_t offset, const uint8_t *p,
+		 uint64_t len)
+{
+	struct ram_kept *k;
+
+	if (r->nkept == MOST_KEPT)
+		return false;
+	if (r->nkept == r->kept_room) {
+		r->kept_room = r->kept_room ? r->kept_room * 2 : 16;
+		k = realloc(r->kept, r->kept_room * sizeof *k);
+		if (!k)
+			return false;
+		r->kept = k;
+	}
+	k = &r->kept[r->nkept++];
+	*k = (struct ram_kept){ .offset = offset };
+	memcpy(k->page, p, len);
+	return true;
+}
+
+/* The pages of one stretch, the last of which may be cut. */
+static bool sift(struct ram_runs *r, struct container *c, uint64_t offset,
+		 uint64_t len)
+{
+	const uint8_t *p = source_at(c->src, offset, len);
+
+	for (uint64_t at = 0; at < len; at += PAGE) {
+		uint64_t n = len - at < PAGE ? len - at : PAGE;
+
+		/* What the sieve looks at is in front, and zero where it is cut. */
+		if ((n < PAGE || c->options.sieve(p + at)) &&
+		    !keep(r, offset + at, p + at, n))
+			return false;
+	}
+	return true;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct ram_run *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* A stretch that goes to the end of the file, wherever that is. */
+static bool find_end(struct ram_run *v, struct container *c)
+{
+	uint64_t size = source_size(c->src);
+
+	if (source_too_much(c->src) || source_status(c->src, NULL) ||
+	    size <= v->offset)
+		return false;
+	v->filesz = size - v->offset;
+	v->memsz = (v->filesz + PAGE - 1) & ~(PAGE - 1);
+	return true;
+}
+
+bool runs_pass(struct ram_runs *r, struct container *c, struct ram_run *v,
+	       bool open)
+{
+	const struct container_progress *p = &c->options.progress;
+	uint64_t n;
+
+	if (!r->passed)
+		r->passed = v->offset;
+	if (v->offset < r->passed)
+		return false;
+	for (uint64_t at = 0; at < v->filesz; at += n) {
+		n = v->filesz - at < PIECE ? v->filesz - at : PIECE;
+		if (!source_need(c->src, v->offset + at + n)) {
+			if (!open || !find_end(v, c))
+				return false;
+			n = v->filesz - at;
+		}
+		if (!sift(r, c, v->offset + at, n))
+			return false;
+		source_release(c->src, r->passed, v->offset + at + n - r->passed);
+		r->passed = v->offset + at + n;
+		r->done += n;
+		if (r->total && p->tell)
+			p->tell(p->arg, r->done, r->total);
+	}
+	return true;
+}
+
+bool runs_pass_all(struct ram_runs *r, struct container *c)
+{
+	if (r->n)
+		qsort(r->v, r->n, sizeof *r->v, by_offset);
+	for (uint32_t i = 0; i < r->n; i++)
+		r->total += r->v[i].filesz;
+	for (uint32_t i = 0; i < r->n; i++)
+		if (!runs_pass(r, c, &r->v[i], false))
+			return false;
+	return source_need_all(c->src);
+}
+
+void runs_free(struct ram_runs *r)
+{
+	free(r->v);
+	free(r->kept);
+	*r = (struct ram_runs){ 0 };
+}
+
+/* What is left of a stretch: the pages that were kept, and where the others were. */
+static int kept_piece(const struct ram_runs *r, const struct ram_run *v,
+		      uint64_t at, uint64_t len, container_run_fn *fn, void *arg)
+{
+	uint64_t end = at + len;
+	uint32_t k = 0, top = r->nkept;
+
+	while (k < top) { /* the first that is not before it */
+		uint32_t middle = k + (top - k) / 2;
+
+		if (r->kept[middle].offset < v->offset + at)
+			k = middle + 1;
+		else
+			top = middle;
+	}
+	while (at < end) {
+		const struct ram_kept *p = k < r->nkept ? &r->kept[k] : NULL;
+		uint64_t next = p ? p->offset - v->offset : end;
+		struct container_run run = { v->gpa + at, NULL, 0,
+					     v->offset + at };
+		int rc;
+
+		if (next > at) {
+			next = next < end ? next : end;
+			run.size = next - at;
+			rc = fn(arg, &run);
+		} else {
+			next = at + PAGE;
+			run.data = p->page;
+			run.size = PAGE;
+			if (next > end)
+				run.file_offset = NONE;
+			k++;
+			rc = fn(arg, &run);
+		}
+		if (rc)
+			return rc;
+		at = next;
+	}
+	return 0;
+}
+
+/* -- walking ------------------------------------------------------------------- */
 
 static int piece(struct container *c, const struct ram_run *v, uint64_t at,
 		 uint64_t len, container_run_fn *fn, void *arg)
@@ -123,8 +274,10 @@ int runs_walk(const struct ram_runs *r, struct container *c, uint32_t part,
 				k += skip - 1;
 				continue;
 			}
-			rc = piece(c, v, k * PIECE, left < PIECE ? left : PIECE,
-				   fn, arg);
+			left = left < PIECE ? left : PIECE;
+			rc = source_passes(c->src) ?
+				kept_piece(r, v, k * PIECE, left, fn, arg) :
+				piece(c, v, k * PIECE, left, fn, arg);
 		}
 		base += n;
 	}

@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "convert/codec.h"
-#include "convert/codec/window.h"
 #include "convert/outfile.h"
+#include "convert/pieces.h"
 #include "convert/readers.h"
 #include "layouts/vmcs.h"
 
@@ -218,30 +217,12 @@ enum nst_status qcontainer_place(struct container *c, struct qstream *q,
 /* -- rewriting ----------------------------------------------------------------- */
 
 struct rewrite {
-	struct window_piece *piece;
-	size_t n, room;
+	struct pieces pieces;
 	uint8_t *insert;       /* records */
 	size_t insert_len;
 	uint64_t insert_at;
 	bool own_section;      /* they need a section of their own */
 };
-
-static enum nst_status add_piece(void *arg, uint64_t at, const uint8_t *data,
-				 size_t len, struct nst_error *e)
-{
-	struct rewrite *w = arg;
-
-	if (w->n == w->room) {
-		size_t room = w->room ? w->room * 2 : 16;
-		struct window_piece *p = realloc(w->piece, room * sizeof *p);
-		if (!p)
-			return nst_fail(e, NST_SYSTEM, "out of memory");
-		w->piece = p;
-		w->room = room;
-	}
-	w->piece[w->n++] = (struct window_piece){ at, data, len };
-	return NST_OK;
-}
 
 /* A plain record that comes after all others: the last one counts. */
 static enum nst_status add_record(struct qstream *q, struct rewrite *w,
@@ -341,37 +322,13 @@ static enum nst_status write_pieces(struct qstream *q, const struct rewrite *w,
 	}
 	if (!st && w->insert_len)
 		st = outfile_pwrite(fd, w->insert, w->insert_len, cut, e);
-	for (size_t i = 0; !st && i < w->n; i++) {
-		uint64_t at = w->piece[i].at;
-		if (at >= cut)
-			at += w->insert_len;
-		st = outfile_pwrite(fd, w->piece[i].data, w->piece[i].len, at, e);
+	for (size_t i = 0; !st && i < w->pieces.n; i++) {
+		const struct window_piece *p = &w->pieces.v[i];
+
+		st = outfile_pwrite(fd, p->data, p->len, p->at +
+				    (p->at >= cut ? w->insert_len : 0), e);
 	}
 	return st;
-}
-
-static int by_position(const void *a, const void *b)
-{
-	const struct window_piece *x = a, *y = b;
-
-	return x->at < y->at ? -1 : x->at > y->at;
-}
-
-/* What passed is decoded once more, changed on its way, and encoded again. */
-static enum nst_status recode(struct qstream *q, const struct rewrite *w,
-			      const struct container_progress *progress, int fd,
-			      struct nst_error *e)
-{
-	const struct window_edits x = { w->piece, w->n, w->insert,
-					w->insert_len, w->insert_at };
-	const char *name = source_wrapping(q->src);
-	const struct codec *codec = codec_by_name(name);
-
-	if (!codec || !codec->encode)
-		return nst_fail(e, NST_BAD_INPUT, "cannot write %s again", name);
-	if (w->n)
-		qsort(w->piece, w->n, sizeof *w->piece, by_position);
-	return source_recode(q->src, codec, &x, progress, fd, e);
 }
 
 static bool any_ram(const struct container_patch *p, size_t n)
@@ -395,7 +352,7 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 				"with --multifd, or leave RAM alone with "
 				"--only-current");
 	for (size_t i = 0; !st && i < n; i++) {
-		st = qcontainer_place(c, q, &p[i], add_piece, &w, e);
+		st = qcontainer_place(c, q, &p[i], pieces_add, &w.pieces, e);
 		if (st == NST_NO)
 			st = add_record(q, &w, &p[i], e);
 	}
@@ -403,9 +360,10 @@ enum nst_status qcontainer_rewrite(struct container *c, struct qstream *q,
 		st = finish_insert(q, &w, e);
 	if (!st)
 		st = source_passes(q->src) ?
-			recode(q, &w, &c->options.progress, fd, e) :
+			pieces_recode(&w.pieces, q->src, w.insert, w.insert_len,
+				      w.insert_at, &c->options.progress, fd, e) :
 			write_pieces(q, &w, fd, e);
-	free(w.piece);
+	pieces_free(&w.pieces);
 	free(w.insert);
 	return st;
 }

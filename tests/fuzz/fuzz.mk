@@ -50,7 +50,8 @@ check-fuzz: $(BUILD)/tests/fuzz/replay $(BUILD)/tests/fuzz/replay-passing \
 		$(FUZZ_SEEDS)/stream
 	@$< $(FUZZ_SEEDS)/* $(wildcard tests/fuzz/corpus/*)
 	@$(BUILD)/tests/fuzz/replay-passing $(FUZZ_SEEDS)/*stream* \
-		$(FUZZ_SEEDS)/libvirt $(wildcard tests/fuzz/corpus/*)
+		$(FUZZ_SEEDS)/libvirt $(FUZZ_SEEDS)/elf $(FUZZ_SEEDS)/lime \
+		$(wildcard tests/fuzz/corpus/*)
 
 fuzz:
 	@$(MAKE) --no-print-directory FUZZ=1 fuzz-run

@@ -1,6 +1,6 @@
-/* fuzz_passing.c: a stream or an image as it is, and the same compressed and read in
- * passing: both are refused in the same words, or both hold the same and are converted
- * into the same. */
+/* fuzz_passing.c: a file as it is, and the same compressed, which is read in passing
+ * where it can be: both are refused in the same words, or both hold the same and are
+ * converted into the same. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,7 +120,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int plain, packed;
 	enum nst_status x, y;
 
-	if (size < 8 || (memcmp(data, "QEVM", 4) && memcmp(data, "Libvirt", 7)))
+	/* Without a magic it is compressed or not what it is. */
+	if (size < 8 || (memcmp(data, "QEVM", 4) && memcmp(data, "Libvirt", 7) &&
+			 memcmp(data, "\177ELF", 4) && memcmp(data, "EMiL", 4)))
 		return 0;
 	plain = put(data, size);
 	packed = pack(plain, size);

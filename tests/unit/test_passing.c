@@ -286,9 +286,11 @@ static void same_scan(struct container *a, struct container *b)
 }
 
 /* From in, through fd; without its codec where there is one. */
-static struct gen converted(const struct gen *in, const char *codec, bool passes)
+static struct gen converted(const struct gen *in, const char *kind,
+			    const char *codec, bool passes)
 {
-	struct plan_options o = { .to = layout_by_name("v6.18") };
+	struct plan_options o = { .to = layout_by_name("v6.18"),
+				  .open.kind = kind };
 	int out = memfd_create("out", MFD_CLOEXEC), fd;
 	struct conversion v;
 	struct nst_error e;
@@ -307,6 +309,42 @@ static struct gen converted(const struct gen *in, const char *codec, bool passes
 	plain_form = unpack(&g, codec);
 	free(g.p);
 	return plain_form;
+}
+
+static void check_dump(const struct gen *g, const char *codec, const char *kind,
+		       uint32_t pages, bool passes)
+{
+	const struct container_options as_is = { .kind = kind };
+	const struct container_options sieved = { .kind = kind,
+						  .sieve = scan_wants };
+	struct gen z = pack(g, codec), want, got;
+	struct container *a, *b;
+	struct scan s;
+	struct nst_error e;
+	int fd[2];
+
+	assert_int_equal(container_open(gen_file(g, &fd[0]), &as_is, &a, &e),
+			 NST_OK);
+	assert_int_equal(container_open(gen_file(&z, &fd[1]), &sieved, &b, &e),
+			 NST_OK);
+	assert_int_equal(source_passes(b->src), passes);
+	assert_int_equal(a->nram, b->nram);
+	assert_memory_equal(a->ram, b->ram, a->nram * sizeof *a->ram);
+	assert_int_equal(scan_container(a, true, &s, &e), NST_OK);
+	assert_int_equal(s.n, pages);
+	scan_free(&s);
+	same_scan(a, b);
+	container_close(a);
+	container_close(b);
+	want = converted(g, kind, NULL, false);
+	got = converted(&z, kind, codec, passes);
+	assert_int_equal(got.n, want.n);
+	assert_memory_equal(got.p, want.p, want.n);
+	close(fd[0]);
+	close(fd[1]);
+	free(want.p);
+	free(got.p);
+	free(z.p);
 }
 
 static void check_stream(const struct gen *g, const char *codec, bool passes)
@@ -330,8 +368,8 @@ static void check_stream(const struct gen *g, const char *codec, bool passes)
 	same_scan(a, b);
 	container_close(a);
 	container_close(b);
-	want = converted(g, NULL, false);
-	got = converted(&z, codec, passes);
+	want = converted(g, NULL, NULL, false);
+	got = converted(&z, NULL, codec, passes);
 	assert_int_equal(got.n, want.n);
 	assert_memory_equal(got.p, want.p, want.n);
 	close(fd[0]);
@@ -358,6 +396,71 @@ static void streams_are_the_same_in_passing(void **state)
 		free(g.p);
 		free(lv.p);
 	}
+}
+
+static void put64(struct gen *g, uint64_t v)
+{
+	g_put(g, &v, 8);
+}
+
+/* Two segments, the second in front of the first and with half a page at its end
+ * (which begins as a prepared VMCS does), between them a gap. */
+static struct gen elf_core(void)
+{
+	static const uint8_t head[64] = { 0x7f, 'E', 'L', 'F', 2, 1, 1,
+		[16] = 4, [18] = 62, [20] = 1, [32] = 64, [52] = 64, [54] = 56,
+		[56] = 2 };
+	const uint64_t ph[2][7] = {
+		{ 1, 8192, 0, 0x100000, 3 * 4096, 3 * 4096, 0 },
+		{ 1, 4096 + 7, 0, 0x1000, 2048, 8192, 0 },
+	};
+	struct gen g = { 0 };
+
+	g_put(&g, head, sizeof head);
+	g_put(&g, ph, sizeof ph);
+	g_zero(&g, 4096 + 7 - g.n);
+	g_put(&g, vmcs12, 4);
+	g_zero(&g, 8192 - g.n);
+	g_put(&g, plain.p, 4096);
+	g_put(&g, vmcs12, 4096);
+	g_put(&g, vmcs12, 4096);
+	return g;
+}
+
+static struct gen lime_capture(void)
+{
+	struct gen g = { 0 };
+
+	for (uint64_t i = 0; i < 3; i++) {
+		g_put(&g, "EMiL\1\0\0\0", 8);
+		put64(&g, 0x1000000 * i);
+		put64(&g, 0x1000000 * i + 5 * MIB * i + 4096 + i - 1);
+		put64(&g, 0);
+		g_put(&g, plain.p, 5 * MIB * i);
+		g_put(&g, vmcs12, 4096);
+		g_put(&g, plain.p, i);
+	}
+	return g;
+}
+
+static void dumps_are_the_same_in_passing(void **state)
+{
+	struct gen elf = elf_core(), lime = lime_capture(), many = { 0 };
+
+	(void)state;
+	for (size_t k = 0; k < NAMES; k++) {
+		check_dump(&elf, names[k], NULL, 3, true);
+		check_dump(&lime, names[k], NULL, 3, true);
+		check_dump(&elf, names[k], "raw RAM", 2, true);
+		check_dump(&lime, names[k], "raw RAM", 0, true);
+	}
+	/* Over 4,096 candidates have room in a file. */
+	for (int i = 0; i < 4200; i++)
+		g_put(&many, vmcs12, 4096);
+	check_dump(&many, "lz4", "raw RAM", 4200, false);
+	free(elf.p);
+	free(lime.p);
+	free(many.p);
 }
 
 /* What is wrong with a stream is said in the same words, wherever it is cut. */
@@ -413,6 +516,7 @@ int main(void)
 		cmocka_unit_test(a_cut_is_met_where_it_is),
 		cmocka_unit_test(changes_are_made_on_the_way),
 		cmocka_unit_test(streams_are_the_same_in_passing),
+		cmocka_unit_test(dumps_are_the_same_in_passing),
 		cmocka_unit_test(cuts_are_refused_alike),
 		cmocka_unit_test(large_devices_are_settled),
 	};
