@@ -3,7 +3,7 @@
 #   make            build everything          make demo    the main job, shown
 #   make check      every test                make help    all targets
 #
-# Objects go to build/ (build/asan with SANITIZE=1, build/clang with CC=clang).
+# Objects go to build/ (build/asan with SANITIZE=1, build/tsan, build/clang with CC=clang).
 # Each folder may add a fragment, FOLDER/*.mk, which appends to the variables
 # CHECKS (targets that `make check` runs) and HELP (lines of `make help`).
 
@@ -14,7 +14,7 @@ MANDIR  ?= $(PREFIX)/share/man
 
 # -- toolchain and flavour ----------------------------------------------------
 is-clang := $(findstring clang,$(notdir $(firstword $(CC))))
-flavour  := $(if $(SANITIZE),/asan)$(if $(is-clang),/clang)$(if $(FUZZ),/fuzz)$(if $(COVERAGE),/coverage)
+flavour  := $(if $(SANITIZE),/$(if $(filter thread,$(SANITIZE)),tsan,asan))$(if $(is-clang),/clang)$(if $(FUZZ),/fuzz)$(if $(COVERAGE),/coverage)
 BUILD    ?= build$(flavour)
 PKGS     := libelf libdw libbpf zlib libzstd liblzma liblz4 jansson capstone \
             libseccomp
@@ -27,7 +27,11 @@ CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden -pthread \
              -fno-strict-aliasing -D_GNU_SOURCE -DNSTATE_VERSION='"$(VERSION)"' \
              -I. -I$(BUILD)/gen -ffile-prefix-map=$(CURDIR)=. \
              $(SAN) $(CFLAGS) $(EXTRA_CFLAGS)
-ifdef SANITIZE
+ifeq ($(SANITIZE),thread)
+OPT := -O1
+# It has room for few addresses.
+SAN := -fsanitize=thread -DRESERVE=0x400000000ull -DHV_TRAMPOLINE
+else ifdef SANITIZE
 OPT := -O1
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all \
        -fno-omit-frame-pointer -DHV_TRAMPOLINE

@@ -15,8 +15,11 @@
 
 #include "convert/codec.h"
 
-/* Addresses, which cost nothing; who decodes more does without a window. */
-#define RESERVE (8ull << 40)
+/* Addresses, which cost nothing; who decodes more does without a window.  (A build
+ * for a sanitizer that needs most of them names fewer.) */
+#ifndef RESERVE
+#define RESERVE (1ull << 40)
+#endif
 #define STEP (4ull << 20)  /* what moves at a time; two huge pages */
 /* How far the decoder goes ahead, and how much room it waits for: a block of lz4's,
  * which is then decoded where it is to be. */
@@ -47,6 +50,7 @@ struct window {
 	uint64_t spare[MAX_SPARE]; /* steps whose memory is free to move */
 	unsigned spares;
 	bool ended, stop;
+	bool full;             /* there are no more addresses */
 	enum nst_status status;
 	struct nst_error error;
 	pthread_t thread;
@@ -196,7 +200,7 @@ enum window_answer window_need(struct window *w, uint64_t end, uint64_t most)
 		}
 		pthread_cond_wait(&w->change, &w->lock);
 	}
-	a = w->made >= end ? WINDOW_THERE : w->ended ? WINDOW_END :
+	a = w->made >= end ? WINDOW_THERE : w->ended && !w->full ? WINDOW_END :
 		WINDOW_TOO_MUCH;
 	pthread_mutex_unlock(&w->lock);
 	return a;
@@ -224,7 +228,7 @@ enum nst_status window_status(struct window *w, struct nst_error *e)
 	enum nst_status st;
 
 	pthread_mutex_lock(&w->lock);
-	st = w->ended ? w->status : NST_OK;
+	st = w->ended && !w->full ? w->status : NST_OK;
 	if (st && e)
 		*e = w->error;
 	pthread_mutex_unlock(&w->lock);
@@ -254,6 +258,7 @@ uint8_t *window_room(struct window *w, size_t *room)
 			 (end - w->made) / ROOM * ROOM);
 	end = w->stop ? w->made : end < RESERVE ? end : RESERVE;
 	back(w, end);
+	w->full = end == w->made && !w->stop;
 	pthread_mutex_unlock(&w->lock);
 	n = end - w->made;
 	if (x && x->insert_len && w->decoded < x->insert_at &&

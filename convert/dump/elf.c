@@ -16,6 +16,7 @@ struct core {
 	Elf *elf;
 	struct ram_runs runs;
 	struct dump_cpus cpus;
+	uint64_t end;          /* of the segment that ends last */
 };
 
 /* Below the native snapshot's reader, which knows its own by their notes. */
@@ -68,6 +69,8 @@ static enum nst_status one_segment(struct container *c, struct core *k, size_t i
 	/* Without bytes it says only that there would be memory. */
 	if (!p.p_filesz)
 		return NST_OK;
+	if (k->end < p.p_offset + p.p_filesz)
+		k->end = p.p_offset + p.p_filesz;
 	return runs_add(&k->runs, p.p_paddr, p.p_filesz, p.p_memsz, p.p_offset) ?
 		NST_OK : nst_fail(e, NST_SYSTEM, "out of memory");
 }
@@ -106,7 +109,8 @@ static enum nst_status read_core(struct container *c, struct core *k,
 				"of %llu bytes", count, (unsigned long long)size);
 	for (size_t i = 0; !st && i < count; i++)
 		st = one_segment(c, k, i, e);
-	if (!st && source_passes(c->src) && !runs_pass_all(&k->runs, c))
+	if (!st && source_passes(c->src) &&
+	    (!runs_pass_all(&k->runs, c) || source_size(c->src) < k->end))
 		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
 	if (!st && !runs_finish(&k->runs, c))
 		st = nst_fail(e, NST_SYSTEM, "out of memory");
