@@ -62,8 +62,7 @@ static bool skip_range(struct container *c, struct ram_runs *r,
 {
 	if (!source_passes(c->src))
 		return cur_skip(cur, len);
-	if (r->n > had && !runs_pass(r, c, &r->v[r->n - 1],
-						 false))
+	if (r->n > had && !runs_pass(r, c, &r->v[had], false))
 		return false;
 	cur->at += len;
 	if (!source_need(c->src, cur->at))

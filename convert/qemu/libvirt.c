@@ -150,9 +150,9 @@ static enum nst_status open_image(struct container *c, struct nst_error *e)
 	c->priv = m;
 	m->q.index.fd = m->q.index.spool = -1;
 	st = read_header(c, m, e);
-	/* What is packed twice cannot pass twice. */
-	c->gave_up = source_passes(c->src) &&
-		(st ? source_too_much(c->src) : is_packed(m));
+	/* What is packed twice cannot pass twice; and what is wrong is said when all
+	 * of it is there. */
+	c->gave_up = source_passes(c->src) && (st || is_packed(m));
 	if (c->gave_up)
 		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
 	if (!st && is_packed(m))

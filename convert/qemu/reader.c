@@ -387,7 +387,9 @@ static enum nst_status open_stream(struct container *c, struct nst_error *e)
 	q->index.fd = q->index.spool = -1;
 	q->sieve = c->options.sieve;
 	q->progress = c->options.progress;
-	q->gave_up = source_passes(c->src) && c->options.nmultifd;
+	c->gave_up = source_passes(c->src) && c->options.nmultifd;
+	if (c->gave_up)
+		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
 	st = qmultifd_open(q, c->options.multifd, c->options.nmultifd, e);
 	if (!st)
 		st = qstream_open(q, c->src, false, 0, c->options.lowmem, e);
