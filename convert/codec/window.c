@@ -25,7 +25,7 @@
  * which is then decoded where it is to be. */
 #define AHEAD (2 * STEP)
 #define ROOM STEP
-#define MAX_SPARE 2u
+#define MAX_SPARE 1u
 /* A reader that waits is woken for no less, which bounds what that costs. */
 #define WAKE (512ull << 10)
 #define RESERVED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
