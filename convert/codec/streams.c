@@ -15,6 +15,9 @@
 #define CHUNK (1u << 18)
 #define BZ_BLOCK 900000u
 #define LZ4_CHUNK (1u << 20)
+#define LZ4_HEAD 4u          /* bytes of a block's header */
+#define LZ4_MOST (4u << 20)  /* in a block */
+#define LZ4_PART (64u << 10)
 /* How much of its input an encoder is given at a time. */
 #define FEED (1u << 20)
 /* What a worker of zstd takes at a time, which bounds its memory. */
@@ -280,13 +283,33 @@ enum nst_status bzip2_encode(struct coding *k, struct nst_error *e)
 
 /* -- lz4 ----------------------------------------------------------------------- */
 
+/* How much the decoder is given at `at`: what it asked for, which is a block and the
+ * header of the next.  But a block that is stored is summed up after it was copied: in
+ * parts that are still in the cache then.  *stored: where such a block ends. */
+static size_t lz4_feed(const struct coding *k, uint64_t at, size_t wish,
+		       uint64_t *stored)
+{
+	uint64_t left = k->size - at;
+	uint32_t head;
+
+	wish = wish ? wish : LZ4F_HEADER_SIZE_MIN;
+	wish = wish < left ? wish : left;
+	if (at >= *stored && at >= LZ4_HEAD && wish > LZ4_HEAD) {
+		memcpy(&head, k->in + at - LZ4_HEAD, LZ4_HEAD);
+		if (head >> 31 && (head & 0x7fffffff) <= LZ4_MOST)
+			*stored = at + (head & 0x7fffffff);
+	}
+	return at < *stored && wish > LZ4_PART ? LZ4_PART : wish;
+}
+
 static enum nst_status lz4_frames(struct coding *k, LZ4F_dctx *z,
 				  struct nst_error *e)
 {
-	uint64_t at = 0;
+	uint64_t at = 0, stored = 0;
+	size_t wish = 0;
 
 	for (;;) {
-		size_t room, put, n = k->size - at, rc;
+		size_t room, put, n = lz4_feed(k, at, wish, &stored), rc;
 		uint8_t *to = coding_room(k, &room);
 
 		if (!to)
@@ -296,6 +319,7 @@ static enum nst_status lz4_frames(struct coding *k, LZ4F_dctx *z,
 		if (LZ4F_isError(rc))
 			return bad(e, "lz4", LZ4F_getErrorName(rc), at);
 		at += n;
+		wish = rc;
 		coding_done(k, at);
 		if (coding_took(k, put))
 			return no_write(e);

@@ -27,7 +27,7 @@
 #define ROOM STEP
 #define MAX_SPARE 1u
 /* A reader that waits is woken for no less, which bounds what that costs. */
-#define WAKE (512ull << 10)
+#define WAKE (2ull << 20)
 #define RESERVED (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 struct window {
