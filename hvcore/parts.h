@@ -79,6 +79,8 @@ void block_cache_free(struct block_cache *b);
 /* After a longjmp: c->fault to a delivery (VMX intercept, #DF, triple fault).
  * State is synced. */
 void event_deliver_fault(struct vcpu *c);
+/* Before an instruction is done over: breakpoints that its accesses met are met again. */
+void event_drop_data_traps(struct vcpu *c);
 /* Delivers through the IDT/IVT: fault, trap, interrupt or injected event.
  * Faults during it longjmp. */
 void event_inject(struct vcpu *c, unsigned vector, enum event_type type,

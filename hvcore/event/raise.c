@@ -147,12 +147,9 @@ static void check_progress(struct vcpu *c, const struct fault *f)
 	}
 }
 
-/* Breakpoints that the accesses before a fault met are met again when the instruction
- * is done over. */
-static void drop_data_traps(struct vcpu *c, const struct fault *f)
+void event_drop_data_traps(struct vcpu *c)
 {
-	if (f->type != EV_HARD_EXC || f->vector == EXC_DB ||
-	    c->blocking & BLOCK_MOVSS || !c->dr6_pending)
+	if (c->blocking & BLOCK_MOVSS || !c->dr6_pending)
 		return;
 	c->dr6_pending = 0;
 	c->pending_events &= ~PEND_TRAP;
@@ -163,7 +160,8 @@ void event_deliver_fault(struct vcpu *c)
 	struct fault f = c->fault;
 
 	check_progress(c, &f);
-	drop_data_traps(c, &f);
+	if (f.type == EV_HARD_EXC && f.vector != EXC_DB)
+		event_drop_data_traps(c);
 	if (c->nonroot)
 		vmx_hook_fault(c, &f);
 	if (c->event.valid)

@@ -324,9 +324,7 @@ void vmx_exit_memory(struct vcpu *c, uint32_t reason, uint64_t qual)
 		VSET(c->vmx, VM_EXIT_INSTRUCTION_LEN, c->cur->len);
 	cpu_sync(c, false);
 	c->rflags |= FLAG_RF;
-	/* The instruction is done over: what its other accesses met waits no more. */
-	if (!(c->blocking & BLOCK_MOVSS))
-		c->dr6_pending = 0;
+	event_drop_data_traps(c);
 	vmx_exit(c, reason, qual);
 }
 
