@@ -82,7 +82,7 @@ static void forget_content(struct container *c)
 	c->note[0] = c->details[0] = 0;
 }
 
-static enum nst_status give_up(struct container *c, struct nst_error *e)
+enum nst_status container_give_up(struct container *c, struct nst_error *e)
 {
 	c->gave_up = true;
 	return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
@@ -98,7 +98,7 @@ static enum nst_status read_container(struct container *c, struct nst_error *e)
 	source_need(c->src, HEAD);
 	c->ops = recognise(c->src, c->options.kind);
 	if (passes && (!c->ops || !c->ops->passes))
-		return give_up(c, e);
+		return container_give_up(c, e);
 	if (!c->ops)
 		return nst_fail(e, NST_BAD_INPUT, "not a container that is known "
 				"(no nested state, snapshot, stream or dump at "
@@ -113,7 +113,8 @@ static enum nst_status read_settled(struct container *c, struct nst_error *e)
 
 	forget_content(c);
 	*e = (struct nst_error){ 0 };
-	c->gave_up = c->may_pass = false;
+	c->gave_up = false;
+	c->options.sieve = NULL;
 	st = source_passes(c->src) ? source_settle(c->src, e) : NST_OK;
 	return st ? st : read_container(c, e);
 }
@@ -135,8 +136,7 @@ enum nst_status container_open(const char *path,
 	}
 	if (o)
 		c->options = *o;
-	c->may_pass = c->options.sieve;
-	st = c->may_pass ? source_open_passing(path, &c->src, e) :
+	st = c->options.sieve ? source_open_passing(path, &c->src, e) :
 		source_open(path, &c->src, e);
 	if (!st)
 		st = read_container(c, e);

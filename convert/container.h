@@ -148,7 +148,6 @@ struct container {
 	uint32_t nram;
 	char details[2048];    /* "key: value" lines for people, or empty */
 	struct container_options options;
-	bool may_pass;         /* see sieve */
 	bool gave_up;          /* it may not after all: what failed only says so */
 	void *priv;
 };
@@ -163,6 +162,8 @@ struct container_state *container_add_state(struct container *c, int vcpu,
 					    const void *data, uint32_t size,
 					    uint64_t file_offset);
 
+/* For readers: says that the source that passes has to be settled. */
+enum nst_status container_give_up(struct container *c, struct nst_error *e);
 /* For readers: names RAM that the file holds; keeps ram_bytes and has_ram. */
 bool container_add_ram(struct container *c, uint64_t gpa, uint64_t size);
 /* For readers: makes room for n vCPUs; what was there stays. */

@@ -111,7 +111,7 @@ static enum nst_status read_core(struct container *c, struct core *k,
 		st = one_segment(c, k, i, e);
 	if (!st && source_passes(c->src) &&
 	    (!runs_pass_all(&k->runs, c) || source_size(c->src) < k->end))
-		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
+		return container_give_up(c, e);
 	if (!st && !runs_finish(&k->runs, c))
 		st = nst_fail(e, NST_SYSTEM, "out of memory");
 	if (!st && !k->runs.n && !k->cpus.n)
@@ -132,8 +132,7 @@ static enum nst_status open_core(struct container *c, struct nst_error *e)
 		return read_core(c, k, e);
 	/* What is wrong with it is said when all of it is there. */
 	st = headers_are_there(c) ? read_core(c, k, e) : NST_BAD_INPUT;
-	c->gave_up = st;
-	return st;
+	return st ? container_give_up(c, e) : NST_OK;
 }
 
 static int walk_part(struct container *c, uint32_t part, uint32_t parts,

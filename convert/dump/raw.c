@@ -45,8 +45,9 @@ static enum nst_status open_raw(struct container *c, struct nst_error *e)
 		size = RUNS_MOST;
 	if (!runs_add(r, c->options.base, size, (size + 4095) & ~4095ull, 0))
 		return nst_fail(e, NST_SYSTEM, "out of memory");
-	c->gave_up = source_passes(c->src) && r->n && !runs_pass(r, c, r->v, true);
-	return !c->gave_up && runs_finish(r, c) ? NST_OK :
+	if (source_passes(c->src) && r->n && !runs_pass(r, c, r->v, true))
+		return container_give_up(c, e);
+	return runs_finish(r, c) ? NST_OK :
 		nst_fail(e, NST_SYSTEM, "out of memory");
 }
 
@@ -107,7 +108,8 @@ static enum nst_status open_lime(struct container *c, struct nst_error *e)
 	if (!st)
 		st = read_ranges(c, r, e);
 	/* What is wrong with it is said when all of it is there. */
-	c->gave_up = st && source_passes(c->src);
+	if (st && source_passes(c->src))
+		return container_give_up(c, e);
 	if (!st && !runs_finish(r, c))
 		st = nst_fail(e, NST_SYSTEM, "out of memory");
 	return st;

@@ -102,7 +102,7 @@ static bool sift(struct ram_runs *r, struct container *c, uint64_t offset,
 	for (uint64_t at = 0; at < len; at += PAGE) {
 		uint64_t n = len - at < PAGE ? len - at : PAGE;
 
-		/* What the sieve looks at is in front, and zero where it is cut. */
+		/* A cut page is kept: the sieve might look beyond its end. */
 		if ((n < PAGE || c->options.sieve(p + at)) &&
 		    !keep(r, offset + at, p + at, n))
 			return false;
@@ -199,19 +199,15 @@ static int kept_piece(const struct ram_runs *r, const struct ram_run *v,
 					     v->offset + at };
 		int rc;
 
-		if (next > at) {
-			next = next < end ? next : end;
-			run.size = next - at;
-			rc = fn(arg, &run);
-		} else {
-			next = at + PAGE;
+		next = next < end ? next : end;
+		if (next == at) {
 			run.data = p->page;
-			run.size = PAGE;
-			if (next > end)
-				run.file_offset = NONE;
+			next = at + PAGE;
+			run.file_offset = next > end ? NONE : run.file_offset;
 			k++;
-			rc = fn(arg, &run);
 		}
+		run.size = next - at;
+		rc = fn(arg, &run);
 		if (rc)
 			return rc;
 		at = next;

@@ -90,7 +90,7 @@ static enum nst_status unpack(struct container *c, struct image *m,
 	int fd;
 
 	*out = NULL;
-	if (c->may_pass) {
+	if (c->options.sieve) {
 		st = source_pass(c->src, m->data, codec, NULL, out, e);
 		if (st || *out)
 			return st;
@@ -152,17 +152,13 @@ static enum nst_status open_image(struct container *c, struct nst_error *e)
 	st = read_header(c, m, e);
 	/* What is packed twice cannot pass twice; and what is wrong is said when all
 	 * of it is there. */
-	c->gave_up = source_passes(c->src) && (st || is_packed(m));
-	if (c->gave_up)
-		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
+	if (source_passes(c->src) && (st || is_packed(m)))
+		return container_give_up(c, e);
 	if (!st && is_packed(m))
 		st = unpack(c, m, &src, e);
-	m->q.sieve = c->options.sieve;
-	m->q.progress = c->options.progress;
 	if (!st)
 		st = qstream_open(&m->q, src, is_packed(m),
-				  is_packed(m) ? 0 : m->data,
-				  c->options.lowmem, e);
+				  is_packed(m) ? 0 : m->data, &c->options, e);
 	c->gave_up = m->q.gave_up;
 	if (!st)
 		st = qcontainer_fill(c, &m->q, !is_packed(m), e);

@@ -332,7 +332,7 @@ static enum nst_status open_qcow(struct container *c, struct nst_error *e)
 	}
 	st = source_from_fd(fd, &src, e);
 	if (!st)
-		st = qstream_open(&w->q, src, true, 0, c->options.lowmem, e);
+		st = qstream_open(&w->q, src, true, 0, &c->options, e);
 	if (!st)
 		st = qcontainer_fill(c, &w->q, false, e);
 	if (st)

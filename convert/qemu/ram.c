@@ -295,7 +295,7 @@ static enum nst_status sift(struct qstream *q, uint64_t number, uint64_t at,
 {
 	enum nst_status st;
 
-	if (!q->sieve(page)) {
+	if (!q->options->sieve(page)) {
 		index_set(&q->index, number, Q_GONE, at);
 		return NST_OK;
 	}
@@ -421,9 +421,11 @@ static enum nst_status take_page(struct qstream *q, struct cursor *c,
 /* Pages that are sent twice do not count as more than all. */
 static void tell(const struct qstream *q)
 {
+	const struct container_progress *p = &q->options->progress;
 	uint64_t all = q->index.npages * PAGE, done = q->records * PAGE;
 
-	q->progress.tell(q->progress.arg, done < all ? done : all, all);
+	if (p->tell)
+		p->tell(p->arg, done < all ? done : all, all);
 }
 
 enum nst_status qram_records(struct qstream *q, struct cursor *c,
@@ -460,7 +462,7 @@ enum nst_status qram_records(struct qstream *q, struct cursor *c,
 			source_release(q->src, q->released,
 				       c->at - q->released);
 			q->released = c->at;
-			if (source_passes(q->src) && q->progress.tell)
+			if (source_passes(q->src))
 				tell(q);
 		}
 	}

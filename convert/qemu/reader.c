@@ -385,14 +385,11 @@ static enum nst_status open_stream(struct container *c, struct nst_error *e)
 		return nst_fail(e, NST_SYSTEM, "out of memory");
 	c->priv = q;
 	q->index.fd = q->index.spool = -1;
-	q->sieve = c->options.sieve;
-	q->progress = c->options.progress;
-	c->gave_up = source_passes(c->src) && c->options.nmultifd;
-	if (c->gave_up)
-		return nst_fail(e, NST_BAD_INPUT, "cannot be read in passing");
+	if (source_passes(c->src) && c->options.nmultifd)
+		return container_give_up(c, e);
 	st = qmultifd_open(q, c->options.multifd, c->options.nmultifd, e);
 	if (!st)
-		st = qstream_open(q, c->src, false, 0, c->options.lowmem, e);
+		st = qstream_open(q, c->src, false, 0, &c->options, e);
 	c->gave_up = q->gave_up;
 	return st ? st : qcontainer_fill(c, q, true, e);
 }

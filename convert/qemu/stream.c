@@ -414,7 +414,8 @@ static enum nst_status open_walk(struct qstream *q, struct cursor *c,
 }
 
 enum nst_status qstream_open(struct qstream *q, struct source *src,
-			     bool own_src, uint64_t start, uint64_t lowmem,
+			     bool own_src, uint64_t start,
+			     const struct container_options *o,
 			     struct nst_error *e)
 {
 	struct cursor c = { .at = start, .more = source_passes(src) ? src : NULL };
@@ -423,6 +424,7 @@ enum nst_status qstream_open(struct qstream *q, struct source *src,
 	q->src = src;
 	q->own_src = own_src;
 	q->start = start;
+	q->options = o;
 	q->last_block = -1;
 	q->index.fd = q->index.spool = -1;
 	c.end = source_size(src);
@@ -433,7 +435,7 @@ enum nst_status qstream_open(struct qstream *q, struct source *src,
 	if (st && c.starved && source_status(src, e))
 		st = e->status;
 	if (!st)
-		qmap_make(q, lowmem);
+		qmap_make(q, o->lowmem);
 	return st;
 }
 

@@ -55,8 +55,7 @@ struct qrange { uint32_t block; uint64_t offset, size, gpa; };
 struct qstream {
 	struct source *src;    /* borrowed, or own_src */
 	bool own_src;
-	container_sieve_fn *sieve; /* where src may pass */
-	struct container_progress progress;
+	const struct container_options *options;
 	bool gave_up;          /* it may not: see container.h */
 	uint64_t start, end;   /* the magic; behind the last byte */
 	char machine[128];
@@ -83,9 +82,11 @@ struct qstream {
 	uint64_t unseen;       /* pages of RAM without any record, at least */
 };
 
-/* Reads the stream at `start` of src; lowmem: see container_options. */
+/* Reads the stream at `start` of src; o: the container's,
+ * in use as long as q. */
 enum nst_status qstream_open(struct qstream *q, struct source *src,
-			     bool own_src, uint64_t start, uint64_t lowmem,
+			     bool own_src, uint64_t start,
+			     const struct container_options *o,
 			     struct nst_error *e);
 void qstream_close(struct qstream *q);
 bool qstream_is(const uint8_t *p, size_t len);
