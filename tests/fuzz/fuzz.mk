@@ -30,23 +30,23 @@ $(FUZZ_SEEDS)/stream: $(BUILD)/tests/fuzz/seeds
 	$(Q)mkdir -p $(FUZZ_SEEDS)
 	$(Q)$< $(FUZZ_SEEDS)
 
-$(BUILD)/tests/fuzz/replay: tests/fuzz/replay.c tests/fuzz/fuzz_container.c \
-		$(BUILD)/libnstate.a
+# A replay of each target, and the targets that are not one format's.
+$(BUILD)/tests/fuzz/replay-%: tests/fuzz/replay.c tests/fuzz/fuzz_%.c \
+		tests/fuzz/fuzz_core.h $(LIBS)
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c \
-		tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a $(PKGLIBS) \
-		$(LDFLAGS)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c tests/fuzz/fuzz_$*.c \
+		$(LIBS) $(PKGLIBS) $(LDFLAGS)
 
-$(BUILD)/tests/fuzz/replay-passing: tests/fuzz/replay.c tests/fuzz/fuzz_passing.c \
-		$(BUILD)/libnstate.a
+FUZZ_NAMED := $(addprefix $(BUILD)/tests/fuzz/fuzz-,passing core)
+$(FUZZ_NAMED): $(BUILD)/tests/fuzz/fuzz-%: tests/fuzz/fuzz_%.c \
+		tests/fuzz/fuzz_core.h $(LIBS)
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c \
-		tests/fuzz/fuzz_passing.c $(BUILD)/libnstate.a $(PKGLIBS) \
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIBS) $(PKGLIBS) \
 		$(LDFLAGS)
 
-check-fuzz: $(BUILD)/tests/fuzz/replay $(BUILD)/tests/fuzz/replay-passing \
+check-fuzz: $(BUILD)/tests/fuzz/replay-container $(BUILD)/tests/fuzz/replay-passing \
 		$(FUZZ_SEEDS)/stream
 	@$< $(FUZZ_SEEDS)/* $(wildcard tests/fuzz/corpus/*)
 	@$(BUILD)/tests/fuzz/replay-passing $(FUZZ_SEEDS)/*stream* \
@@ -55,13 +55,6 @@ check-fuzz: $(BUILD)/tests/fuzz/replay $(BUILD)/tests/fuzz/replay-passing \
 
 fuzz:
 	@$(MAKE) --no-print-directory FUZZ=1 fuzz-run
-
-# Not by a format, but by how it is read.
-$(BUILD)/tests/fuzz/fuzz-passing: tests/fuzz/fuzz_passing.c $(BUILD)/libnstate.a
-	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(BUILD)/libnstate.a \
-		$(PKGLIBS) $(LDFLAGS)
 
 $(BUILD)/tests/fuzz/fuzz-%: tests/fuzz/fuzz_container.c $(BUILD)/libnstate.a
 	$(call say,CC,$@)
@@ -86,7 +79,6 @@ fuzz-run: $(FUZZ_BIN) $(FUZZ_SEEDS)/stream
 # The core: states and code at random, over snapshots of nested VMs.
 HELP += 'make fuzz-core          libFuzzer on the core itself, FUZZ_TIME seconds'
 CORE_SEEDS := $(BUILD)/core-seeds
-CORE_SRC := tests/fuzz/fuzz_core.c tests/fuzz/fuzz_core.h
 CHECKS += check-fuzz-core
 
 $(BUILD)/tests/fuzz/core-seeds: tests/fuzz/core_seeds.c tests/fuzz/fuzz_core.h
@@ -98,24 +90,12 @@ $(CORE_SEEDS)/0: $(BUILD)/tests/fuzz/core-seeds
 	$(Q)mkdir -p $(CORE_SEEDS)
 	$(Q)$< $(CORE_SEEDS)
 
-$(BUILD)/tests/fuzz/replay-core: tests/fuzz/replay.c $(CORE_SRC) $(LIBS)
-	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ tests/fuzz/replay.c tests/fuzz/fuzz_core.c \
-		$(LIBS) $(PKGLIBS) $(LDFLAGS)
-
 .PHONY: check-fuzz-core fuzz-core fuzz-core-run
 check-fuzz-core: $(BUILD)/tests/fuzz/replay-core $(CORE_SEEDS)/0
 	@$< $(CORE_SEEDS)/* $(wildcard tests/fuzz/core/*)
 
 fuzz-core:
 	@$(MAKE) --no-print-directory FUZZ=1 fuzz-core-run
-
-$(BUILD)/tests/fuzz/fuzz-core: $(CORE_SRC) $(LIBS)
-	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ tests/fuzz/fuzz_core.c $(LIBS) \
-		$(PKGLIBS) $(LDFLAGS)
 
 fuzz-core-run: $(BUILD)/tests/fuzz/fuzz-core $(CORE_SEEDS)/0
 	@mkdir -p $(BUILD)/fuzz-corpus/core $(BUILD)/fuzz-found

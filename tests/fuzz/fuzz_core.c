@@ -349,13 +349,13 @@ static void same(struct machine *a, struct machine *b)
 		    memcmp(&v.sregs, &w.sregs, sizeof v.sregs) ||
 		    nested_size(&v) != nested_size(&w) ||
 		    memcmp(v.nested, w.nested, nested_size(&v)))
-			die("a machine that was saved and loaded went another way");
+			die("the two machines went different ways");
 		same_rest(&v, &w);
 		snapshot_vcpu_clear(&v);
 		snapshot_vcpu_clear(&w);
 	}
 	if (memcmp(a->ram, b->ram, RAM_SIZE))
-		die("RAM differs after saving and loading");
+		die("RAM differs");
 }
 
 /* Saves x half-way, loads it into another machine and runs both to the end. */

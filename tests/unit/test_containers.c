@@ -10,11 +10,9 @@
 
 #include <cmocka.h>
 
-#include "container_gen.h"
-#include "convert/codec.h"
 #include "convert/convert.h"
-#include "convert/source.h"
 #include "layouts/layouts.h"
+#include "recode.h"
 
 #define PAGE "tests/fixtures/pages/kvm-4.17-in-l2.bin"
 
@@ -427,36 +425,6 @@ static void flipped_bits_do_no_harm(void **state)
 }
 
 /* -- codecs -------------------------------------------------------------------- */
-
-static struct gen slurp(int fd)
-{
-	struct gen g = { 0 };
-	uint8_t buf[4096];
-	ssize_t n;
-
-	lseek(fd, 0, SEEK_SET);
-	while ((n = read(fd, buf, sizeof buf)) > 0)
-		g_put(&g, buf, (size_t)n);
-	return g;
-}
-
-static struct gen recode(const struct gen *g, const struct codec *c, bool encode,
-			 enum nst_status want)
-{
-	int fd = memfd_create("codec", MFD_CLOEXEC), in;
-	struct source *s;
-	struct nst_error e;
-	struct gen out;
-
-	gen_file(g, &in);
-	assert_int_equal(source_from_fd(in, &s, &e), NST_OK);
-	assert_int_equal(encode ? codec_encode_from(c, s, g->n, fd, &e) :
-			 codec_decode(c, g->p, g->n, fd, &e), want);
-	source_close(s);
-	out = slurp(fd);
-	close(fd);
-	return out;
-}
 
 static void codecs_go_round(void **state)
 {

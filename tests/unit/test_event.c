@@ -464,73 +464,59 @@ static void data_breakpoint(void **state)
 	unmake(&m);
 }
 
-/* An access that faults meets no breakpoint: the retry does, and traps after it. */
-static void data_breakpoint_retried(void **state)
+/* Runs code (then NOP and HLT) twice with a data breakpoint, reads and writes of one
+ * byte, at `address`: 0x200000 is not mapped until the second time.  len: of the first
+ * instruction. */
+static void meets_breakpoint(uint64_t address, const uint8_t *code, size_t size,
+			     unsigned len)
 {
-	/* mov [0x200000], al; nop; hlt: and the handlers of #DB and #PF */
-	static const uint8_t code[] = { 0x88, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
-	/* mov eax, [0x200000] */
-	static const uint8_t load[] = { 0x8b, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
-
-	for (unsigned reads = 0; reads < 2; reads++) {
-		struct machine m;
-
-		(void)state;
-		make(&m);
-		long64(&m, 0);
-		gate(&m, EXC_DB, 14, 0, CS64, 0x4000, 0);
-		gate(&m, EXC_PF, 14, 0, CS64, 0x4800, 0);
-		m.ram[0x4000] = m.ram[0x4800] = 0xf4;
-		m.c->dr[0] = 0x200000;
-		m.c->dr[7] = DR7_INIT | 2u | 3u << 16; /* G0, read and write, 1 byte */
-		cpu_update_mode(m.c);
-		mem_switch_context(m.c);
-		run(&m, reads ? load : code, sizeof code, 8);
-		assert_true(m.c->r[R_RIP] == 0x4801); /* the #PF alone */
-		assert_true(get64(&m, STACK - 40) == CODE);
-		assert_int_equal(m.c->dr[6] & 15, 0);
-		assert_int_equal(m.c->dr6_pending, 0);
-		put64(&m, TABLES + 0x2008, 0x87); /* to the same RAM */
-		m.c->r[R_RSP] = STACK;
-		m.c->activity = ACT_ACTIVE;
-		run(&m, reads ? load : code, sizeof code, 8);
-		assert_true(m.c->r[R_RIP] == 0x4001);
-		assert_true(get64(&m, STACK - 40) == CODE + 7);
-		assert_int_equal(m.c->dr[6] & 15, 1);
-		unmake(&m);
-	}
-}
-
-/* Nor does one whose instruction faults in a later access. */
-static void data_breakpoint_aborted(void **state)
-{
-	static const uint8_t code[] = { 0xa4, 0x90, 0xf4 }; /* movsb; nop; hlt */
 	struct machine m;
 
-	(void)state;
 	make(&m);
 	long64(&m, 0);
 	gate(&m, EXC_DB, 14, 0, CS64, 0x4000, 0);
 	gate(&m, EXC_PF, 14, 0, CS64, 0x4800, 0);
 	m.ram[0x4000] = m.ram[0x4800] = 0xf4;
-	m.c->dr[0] = 0x5000;
-	m.c->dr[7] = DR7_INIT | 2u | 3u << 16;
+	m.c->dr[0] = address;
+	m.c->dr[7] = DR7_INIT | 2u | 3u << 16; /* G0, read and write, 1 byte */
 	m.c->r[R_RSI] = 0x5000;
 	m.c->r[R_RDI] = 0x200000;
 	cpu_update_mode(m.c);
 	mem_switch_context(m.c);
-	run(&m, code, sizeof code, 8);
-	assert_true(m.c->r[R_RIP] == 0x4801);
+	run(&m, code, size, 8);
+	assert_true(m.c->r[R_RIP] == 0x4801); /* the #PF alone */
+	assert_true(get64(&m, STACK - 40) == CODE);
 	assert_int_equal(m.c->dr[6] & 15, 0);
 	assert_int_equal(m.c->dr6_pending, 0);
-	put64(&m, TABLES + 0x2008, 0x87);
+	put64(&m, TABLES + 0x2008, 0x87); /* to the same RAM */
 	m.c->r[R_RSP] = STACK;
 	m.c->activity = ACT_ACTIVE;
-	run(&m, code, sizeof code, 8);
+	run(&m, code, size, 8);
 	assert_true(m.c->r[R_RIP] == 0x4001);
-	assert_true(get64(&m, STACK - 40) == CODE + 1);
+	assert_true(get64(&m, STACK - 40) == CODE + len);
 	assert_int_equal(m.c->dr[6] & 15, 1);
 	unmake(&m);
+}
+
+/* An access that faults meets no breakpoint: the retry does, and traps after it. */
+static void data_breakpoint_retried(void **state)
+{
+	/* mov [0x200000], al; mov eax, [0x200000] */
+	static const uint8_t code[] = { 0x88, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
+	static const uint8_t load[] = { 0x8b, 0x04, 0x25, 0x00, 0, 0x20, 0, 0x90, 0xf4 };
+
+	(void)state;
+	meets_breakpoint(0x200000, code, sizeof code, 7);
+	meets_breakpoint(0x200000, load, sizeof load, 7);
+}
+
+/* Nor does one whose instruction faults in a later access. */
+static void data_breakpoint_aborted(void **state)
+{
+	static const uint8_t code[] = { 0xa4, 0x90, 0xf4 }; /* movsb */
+
+	(void)state;
+	meets_breakpoint(0x5000, code, sizeof code, 1);
 }
 
 static void syscall_and_back(void **state)

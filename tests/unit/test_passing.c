@@ -9,12 +9,10 @@
 
 #include <cmocka.h>
 
-#include "container_gen.h"
-#include "convert/codec.h"
 #include "convert/codec/window.h"
 #include "convert/convert.h"
-#include "convert/source.h"
 #include "layouts/layouts.h"
+#include "recode.h"
 
 #define PAGE "tests/fixtures/pages/kvm-4.17-in-l2.bin"
 #define MIB (1ull << 20)
@@ -26,45 +24,14 @@ static uint8_t vmcs12[4096];
 static struct gen plain;       /* SIZE bytes */
 static struct gen packed;      /* the same through lz4 */
 
-static struct gen slurp(int fd)
-{
-	struct gen g = { 0 };
-	off_t n = lseek(fd, 0, SEEK_END);
-
-	g.n = g.room = (size_t)n;
-	g.p = malloc(g.n + 1);
-	assert_int_equal(pread(fd, g.p, g.n, 0), n);
-	return g;
-}
-
 static struct gen pack(const struct gen *g, const char *codec)
 {
-	int fd = memfd_create("packed", MFD_CLOEXEC), in;
-	struct source *s;
-	struct nst_error e;
-	struct gen out;
-
-	gen_file(g, &in);
-	assert_int_equal(source_from_fd(in, &s, &e), NST_OK);
-	assert_int_equal(codec_encode_from(codec_by_name(codec), s, g->n, fd, &e),
-			 NST_OK);
-	source_close(s);
-	out = slurp(fd);
-	close(fd);
-	return out;
+	return recode(g, codec_by_name(codec), true, NST_OK);
 }
 
 static struct gen unpack(const struct gen *g, const char *codec)
 {
-	int fd = memfd_create("plain", MFD_CLOEXEC);
-	struct nst_error e;
-	struct gen out;
-
-	assert_int_equal(codec_decode(codec_by_name(codec), g->p, g->n, fd, &e),
-			 NST_OK);
-	out = slurp(fd);
-	close(fd);
-	return out;
+	return recode(g, codec_by_name(codec), false, NST_OK);
 }
 
 static int setup(void **state)
@@ -311,13 +278,25 @@ static struct gen converted(const struct gen *in, const char *kind,
 	return plain_form;
 }
 
+static void same_conversion(const struct gen *g, const char *kind,
+			    const struct gen *z, const char *codec, bool passes)
+{
+	struct gen want = converted(g, kind, NULL, false);
+	struct gen got = converted(z, kind, codec, passes);
+
+	assert_int_equal(got.n, want.n);
+	assert_memory_equal(got.p, want.p, want.n);
+	free(want.p);
+	free(got.p);
+}
+
 static void check_dump(const struct gen *g, const char *codec, const char *kind,
 		       uint32_t pages, bool passes)
 {
 	const struct container_options as_is = { .kind = kind };
 	const struct container_options sieved = { .kind = kind,
 						  .sieve = scan_wants };
-	struct gen z = pack(g, codec), want, got;
+	struct gen z = pack(g, codec);
 	struct container *a, *b;
 	struct scan s;
 	struct nst_error e;
@@ -336,21 +315,16 @@ static void check_dump(const struct gen *g, const char *codec, const char *kind,
 	same_scan(a, b);
 	container_close(a);
 	container_close(b);
-	want = converted(g, kind, NULL, false);
-	got = converted(&z, kind, codec, passes);
-	assert_int_equal(got.n, want.n);
-	assert_memory_equal(got.p, want.p, want.n);
+	same_conversion(g, kind, &z, codec, passes);
 	close(fd[0]);
 	close(fd[1]);
-	free(want.p);
-	free(got.p);
 	free(z.p);
 }
 
 static void check_stream(const struct gen *g, const char *codec, bool passes)
 {
 	const struct container_options sieved = { .sieve = scan_wants };
-	struct gen z = pack(g, codec), want, got;
+	struct gen z = pack(g, codec);
 	struct container *a, *b;
 	struct nst_error e;
 	int fd[2];
@@ -368,14 +342,9 @@ static void check_stream(const struct gen *g, const char *codec, bool passes)
 	same_scan(a, b);
 	container_close(a);
 	container_close(b);
-	want = converted(g, NULL, NULL, false);
-	got = converted(&z, NULL, codec, passes);
-	assert_int_equal(got.n, want.n);
-	assert_memory_equal(got.p, want.p, want.n);
+	same_conversion(g, NULL, &z, codec, passes);
 	close(fd[0]);
 	close(fd[1]);
-	free(want.p);
-	free(got.p);
 	free(z.p);
 }
 
